@@ -1,0 +1,136 @@
+"""Pinhole cameras in the conventions of the field.
+
+World axes: +X right, +Y up, +Z towards the viewer; the front of an object faces +Z. A camera is a camera-to-world
+matrix in OpenGL axes (+X right, +Y up, looking along -Z) and a 3x3 intrinsic matrix in pixels; pixel centres lie at
++0.5. Rasterisers take OpenCV axes (+Y down, looking along +Z): see `Cameras.viewmats`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DEFAULT_FOV = 40.0
+"""Vertical field of view in degrees of the corpus renders and of every default recipe."""
+
+OBJECT_RADIUS = 1.25
+"""Radius of the bounding sphere that holds every normalised object."""
+
+DEFAULT_RADIUS = OBJECT_RADIUS / math.sin(math.radians(DEFAULT_FOV / 2))
+"""Distance at which the object's bounding sphere just fits `DEFAULT_FOV`."""
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of pinhole cameras that share one image size.
+
+    c2w: [B, 4, 4] camera-to-world in OpenGL axes. intrinsics: [B, 3, 3] in pixels. width, height: pixels.
+    """
+
+    c2w: Tensor
+    intrinsics: Tensor
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.c2w)
+
+    def __getitem__(self, index: slice) -> Cameras:
+        return Cameras(self.c2w[index], self.intrinsics[index], self.width, self.height)
+
+    @property
+    def positions(self) -> Tensor:
+        """Camera centres in world space, [B, 3]."""
+        return self.c2w[:, :3, 3]
+
+    def viewmats(self) -> Tensor:
+        """World-to-camera matrices in OpenCV axes, [B, 4, 4]: the `viewmats` that gsplat takes."""
+        opencv = self.c2w.clone()
+        opencv[:, :, 1:3] *= -1
+        return torch.linalg.inv(opencv)
+
+    def resized(self, width: int, height: int) -> Cameras:
+        """The same views on another pixel grid."""
+        scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
+        return Cameras(self.c2w, self.intrinsics * scale[:, None], width, height)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        return Cameras(self.c2w.to(device), self.intrinsics.to(device), self.width, self.height)
+
+    def rays(self) -> tuple[Tensor, Tensor]:
+        """Origins and unit directions through every pixel centre, each [B, H, W, 3], in world space."""
+        ys, xs = torch.meshgrid(
+            torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij"
+        )
+        pixels = torch.stack([xs, ys], -1).to(self.c2w)  # [H, W, 2]
+        focal = torch.diagonal(self.intrinsics, dim1=1, dim2=2)[:, None, None, :2]
+        centre = self.intrinsics[:, None, None, :2, 2]
+        plane = (pixels - centre) / focal  # [B, H, W, 2]
+        local = torch.stack([plane[..., 0], -plane[..., 1], -torch.ones_like(plane[..., 0])], -1)
+        world = torch.einsum("bij,bhwj->bhwi", self.c2w[:, :3, :3], local)
+        directions = torch.nn.functional.normalize(world, dim=-1)
+        return self.positions[:, None, None].expand_as(directions), directions
+
+
+def look_at(positions: Tensor, target: Tensor | None = None) -> Tensor:
+    """Camera-to-world matrices [B, 4, 4] (OpenGL axes, +Y up) at `positions` [B, 3] looking at `target` [3]."""
+    target = positions.new_zeros(3) if target is None else target
+    backward = torch.nn.functional.normalize(positions - target, dim=-1)
+    up = positions.new_tensor([0.0, 1.0, 0.0]).expand_as(backward)
+    # Straight up or down the world's up is parallel to the view: any horizontal direction will do then.
+    degenerate = backward[:, 1:2].abs() > 0.9999
+    up = torch.where(degenerate, positions.new_tensor([0.0, 0.0, -1.0]).expand_as(up), up)
+    right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=-1)
+    c2w = torch.eye(4, dtype=positions.dtype, device=positions.device).repeat(len(positions), 1, 1)
+    c2w[:, :3, :3] = torch.stack([right, torch.linalg.cross(backward, right), backward], -1)
+    c2w[:, :3, 3] = positions
+    return c2w
+
+
+def orbit(
+    azimuths: Tensor,
+    elevations: Tensor | float,
+    size: int,
+    radius: float | Tensor = DEFAULT_RADIUS,
+    fov: float | Tensor = DEFAULT_FOV,
+) -> Cameras:
+    """Cameras on a sphere around the origin.
+
+    azimuths: [B] degrees; 0 looks at the front (+Z side), 90 from +X. elevations: degrees above the horizon.
+    size: width and height in pixels. radius: distance to the origin. fov: vertical field of view in degrees.
+    """
+    azimuth = torch.deg2rad(torch.as_tensor(azimuths, dtype=torch.float32))
+    elevation = torch.deg2rad(torch.as_tensor(elevations, dtype=torch.float32)).expand_as(azimuth)
+    directions = torch.stack(
+        [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1
+    )
+    c2w = look_at(directions * torch.as_tensor(radius, dtype=torch.float32).reshape(-1, 1))
+    focal = 0.5 * size / torch.tan(torch.deg2rad(torch.as_tensor(fov, dtype=torch.float32)) / 2)
+    intrinsics = torch.eye(3).repeat(len(azimuth), 1, 1)
+    intrinsics[:, 0, 0] = focal
+    intrinsics[:, 1, 1] = focal
+    intrinsics[:, :2, 2] = size / 2
+    return Cameras(c2w, intrinsics, size, size)
+
+
+def turntable(views: int, size: int, elevation: float = 20.0, start: float = 0.0) -> Cameras:
+    """`views` cameras evenly spaced around the object, beginning at azimuth `start` degrees."""
+    return orbit(start + torch.arange(views) * (360.0 / views), elevation, size)
+
+
+def random_orbit(
+    views: int, size: int, generator: torch.Generator, elevation_range: tuple[float, float] = (-10.0, 45.0)
+) -> Cameras:
+    """Random views, stratified in azimuth so that a batch always sees several sides.
+
+    elevation_range: degrees, drawn uniformly.
+    """
+    offset = torch.rand((), generator=generator) * 360.0
+    jitter = torch.rand(views, generator=generator)
+    azimuths = offset + (torch.arange(views) + jitter) * (360.0 / views)
+    low, high = elevation_range
+    elevations = low + (high - low) * torch.rand(views, generator=generator)
+    return orbit(azimuths, elevations, size)

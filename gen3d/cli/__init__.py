@@ -1,0 +1,89 @@
+"""The command line. Only this package prints and decides exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.
+
+Everything heavy is imported by the command that needs it, so that `gen3d --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from gen3d import __version__
+from gen3d.cli.commands import COMMANDS, run_command, run_doctor, run_recipes
+from gen3d.cli.parsing import INTERRUPTED
+from gen3d.cli.runs import run_batch_file, run_prompt
+from gen3d.errors import Gen3DError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (default: those of the process) and return the exit code."""
+    _prepare_process()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit as request:  # argparse, after --help and --version
+        return request.code if isinstance(request.code, int) else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Gen3DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        _report_unexpected(error)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name == "doctor":
+        return run_doctor(arguments[1:])
+    if name == "recipes":
+        return run_recipes(arguments[1:])
+    if name == "batch":
+        return run_batch_file(arguments[1:])
+    if name in ("version", "--version"):
+        print(f"gen3d {__version__}")
+        return 0
+    if any(name == words[0] for words in COMMANDS):
+        return run_command(arguments)
+    return run_prompt(arguments)
+
+
+def _prepare_process() -> None:
+    """Settings that have to stand before torch and the model libraries are imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads are many times slower on shared cores
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a prompt may hold what the terminal cannot show
+    debug = _is_debug()
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s" if debug else "warning: %(message)s")
+    logging.getLogger("gen3d").setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def _report_unexpected(error: Exception) -> None:
+    if _is_debug():
+        traceback.print_exc()
+    message = " ".join(str(error).split())
+    detail = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    print(f"error: Something unexpected failed ({detail}); GEN3D_DEBUG=1 shows the traceback.", file=sys.stderr)
+
+
+def _is_debug() -> bool:
+    return os.environ.get("GEN3D_DEBUG", "") not in ("", "0")

@@ -1,0 +1,59 @@
+"""Arguments that several commands share, and complaints about them in sentences."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from gen3d.errors import UsageError
+
+INTERRUPTED = 130
+"""Exit code of a run that Ctrl-C ended."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one sentence, raised like every other usage error."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("-q", "--quiet", action="store_true", help="print only the result and warnings")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:].rstrip('.')}. See '{self.prog} --help'.")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="NAME|FILE", help="a shipped configuration or a YAML file")
+    parser.add_argument("--preset", metavar="NAME", help="a shipped configuration laid over it, such as draft")
+    parser.add_argument("--seed", type=_whole_number, metavar="N", help="seed of all randomness (default: 0)")
+    parser.add_argument("--steps", type=_whole_number, metavar="N", help="optimisation steps")
+    parser.add_argument("--out", metavar="DIR", help="folder for the run folders (default: outputs)")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu or cuda (default: auto)")
+
+
+def explicit_settings(args: argparse.Namespace) -> dict[str, object]:
+    return {"seed": args.seed, "optimization.steps": args.steps, "out": args.out, "device": args.device}
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text:.40}' is not a whole number") from None
+
+
+def parse_words(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Options and words in any order; what follows `--` is words, even if it begins with a dash."""
+    head, tail = arguments, []
+    if "--" in arguments:
+        cut = arguments.index("--")
+        head, tail = arguments[:cut], arguments[cut + 1 :]
+    args = parser.parse_intermixed_args(head)
+    args.words = [*args.words, *tail]
+    return args

@@ -1,0 +1,212 @@
+"""`gen3d corpus build`: from furniture libraries and generated primitives to a normalised, captioned, multi-view corpus.
+
+Every object is first written to a shard of its own, so an interrupted build goes on where it stopped; the shards are
+then merged into the arrays that `gen3d.corpus.store` describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from gen3d.corpus import captions, primitives
+from gen3d.corpus.attribution import write_attribution
+from gen3d.corpus.fields import TRUNCATION, object_field
+from gen3d.corpus.meshes import Part, normalize
+from gen3d.corpus.render import render_object, view_angles
+from gen3d.corpus.sh3f import CatalogueItem, FurnitureLibrary, find_libraries
+from gen3d.corpus.split import is_held_out
+from gen3d.corpus.store import ObjectRecord, write_records
+from gen3d.errors import Gen3DError
+
+log = logging.getLogger(__name__)
+
+VIEWS = 24
+VIEW_SIZE = 64
+PRIMITIVES_SOURCE = "primitives"
+
+
+@dataclass(frozen=True)
+class FurnitureJob:
+    library: Path
+    item: CatalogueItem
+
+    @property
+    def id(self) -> str:
+        return f"{self.item.library}/{self.item.id}"
+
+    def load(self) -> tuple[list[Part], list[str]]:
+        with FurnitureLibrary(self.library) as library:
+            return library.load(self.item), library.material_names(self.item)
+
+
+@dataclass(frozen=True)
+class PrimitiveJob:
+    scene: primitives.PrimitiveScene
+
+    @property
+    def id(self) -> str:
+        return f"{PRIMITIVES_SOURCE}/{self.scene.caption}"
+
+    def load(self) -> tuple[list[Part], list[str]]:
+        parts = []
+        for mesh, color in zip(self.scene.meshes, self.scene.colors, strict=True):
+            mesh.unmerge_vertices()  # flat shading: every face keeps its own normals
+            parts.append(
+                Part(
+                    vertices=np.asarray(mesh.vertices, np.float64),
+                    faces=np.asarray(mesh.faces, np.int64),
+                    normals=np.asarray(mesh.vertex_normals, np.float64),
+                    color=np.asarray(color, np.float64),
+                )
+            )
+        return parts, []
+
+
+Job = FurnitureJob | PrimitiveJob
+
+
+def build_corpus(
+    source: Path,
+    folder: Path,
+    *,
+    primitive_count: int = 120,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, list[str]]:
+    """Builds the corpus of `source` in `folder`.
+
+    source: a .deb, a .sh3f file or a folder of them. Returns the number of objects and a sentence for each left out.
+    """
+    shards = folder / "shards"
+    shards.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs = _jobs(source, Path(scratch), primitive_count)
+        failures = _write_shards(jobs, shards, workers, progress)
+    records, paths = [], []
+    for job in jobs:
+        path = _shard_path(shards, job.id)
+        if path.is_file():
+            records.append(_record(job, path))
+            paths.append(path)
+    if not records:
+        raise Gen3DError(f"Not one object of '{source}' could be read: {failures[0] if failures else 'it is empty'}")
+    _merge(paths, folder)
+    write_records(folder, records)
+    write_attribution(folder / "ATTRIBUTION.md", records)
+    return len(records), failures
+
+
+def _jobs(source: Path, scratch: Path, primitive_count: int) -> list[Job]:
+    jobs: list[Job] = []
+    for path in find_libraries(source, scratch):
+        with FurnitureLibrary(path) as library:
+            jobs += [FurnitureJob(path, item) for item in library.items()]
+    return jobs + [PrimitiveJob(scene) for scene in primitives.build(primitive_count, seed=0)]
+
+
+def _shard_path(shards: Path, object_id: str) -> Path:
+    return shards / f"{hashlib.sha256(object_id.encode()).hexdigest()[:20]}.npz"
+
+
+def _write_shards(
+    jobs: list[Job], shards: Path, workers: int, progress: Callable[[int, int], None]
+) -> list[str]:
+    missing = [job for job in jobs if not _shard_path(shards, job.id).is_file()]
+    done, failures = len(jobs) - len(missing), []
+    with ExitStack() as stack:
+        results: Iterable[str | None] = (_write_shard(job, shards) for job in missing)
+        if workers > 1:
+            # Not forked: OpenMP's threads do not survive a fork.
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+            results = stack.enter_context(pool).map(_write_shard, missing, [shards] * len(missing), chunksize=4)
+        for failure in results:
+            done += 1
+            if failure:
+                failures.append(failure)
+                log.warning(failure)
+            progress(done, len(jobs))
+    return failures
+
+
+def _write_shard(job: Job, shards: Path) -> str | None:
+    """Samples and renders one object; returns a sentence when it has to be left out."""
+    seed = int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:8], "little")
+    rng = np.random.default_rng(seed)
+    try:
+        parts, materials = job.load()
+        normalize(parts)
+        field = object_field(parts, rng)
+    except Gen3DError as error:
+        return str(error)
+    angles = view_angles(VIEWS, rng)
+    path = _shard_path(shards, job.id)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            surface=field.surface.astype(np.float16),
+            surface_rgb=field.surface_rgb,
+            surface_part=field.surface_part,
+            area=np.float32(field.area),
+            volume=np.concatenate([field.volume, field.sdf[:, None]], 1).astype(np.float16),
+            volume_rgb=field.volume_rgb,
+            volume_part=field.volume_part,
+            grid=(field.grid * (127 / TRUNCATION)).round().astype(np.int8),
+            views=render_object(parts, angles, VIEW_SIZE),
+            cameras=angles,
+            materials=np.array(materials, dtype=np.str_),
+        )
+    os.replace(temporary, path)
+    return None
+
+
+def _record(job: Job, shard: Path) -> ObjectRecord:
+    with np.load(shard, allow_pickle=False) as data:
+        colors = captions.dominant_colors(data["surface_rgb"] / 255.0)
+        area = float(data["area"])
+        material_names = [str(name) for name in data["materials"]]
+    if isinstance(job, PrimitiveJob):
+        scene = job.scene
+        return ObjectRecord(
+            id=job.id, name=scene.caption, nouns=[scene.caption], category=PRIMITIVES_SOURCE,
+            captions=[scene.caption, *scene.paraphrases], source=PRIMITIVES_SOURCE, license="CC0 1.0",
+            creator="gen3d", held_out=is_held_out(job.id), evaluate=False, area=area, colors=colors,
+        )  # fmt: skip
+    item = job.item
+    nouns = captions.nouns(item.name, item.model)
+    materials = captions.material_words(material_names, [])
+    return ObjectRecord(
+        id=job.id, name=item.name, nouns=nouns, category=item.category,
+        captions=captions.object_captions(nouns, item.category, item.tags, colors, materials),
+        source=f"{item.library}.sh3f:{PurePosixPath(item.model)}", license=item.license, creator=item.creator,
+        held_out=is_held_out(job.id), evaluate=captions.is_evaluable(item.name), area=area, colors=colors,
+        materials=materials,
+    )  # fmt: skip
+
+
+def _merge(shards: list[Path], folder: Path) -> None:
+    names = ("surface", "surface_rgb", "surface_part", "volume", "volume_rgb", "volume_part", "grid", "views", "cameras")
+    arrays: dict[str, np.memmap] = {}
+    for index, path in enumerate(shards):
+        with np.load(path, allow_pickle=False) as data:
+            for name in names:
+                value = data[name]
+                if name not in arrays:
+                    arrays[name] = np.lib.format.open_memmap(
+                        folder / f"{name}.npy.tmp", "w+", value.dtype, (len(shards), *value.shape)
+                    )
+                arrays[name][index] = value
+    for name, array in arrays.items():
+        array.flush()
+        os.replace(folder / f"{name}.npy.tmp", folder / f"{name}.npy")

@@ -1,0 +1,75 @@
+"""The corpus on disk: a folder of memory-mappable arrays and one JSON list of records.
+
+objects.json   records in index order (see `ObjectRecord`)
+views.npy      uint8   [N, V, 64, 64, 4]  straight-alpha RGBA renders, row 0 on top
+cameras.npy    float32 [N, V, 2]          azimuth and elevation in degrees
+surface.npy    float16 [N, S, 3]          points spread evenly over the visible surface
+surface_rgb.npy, surface_part.npy         uint8 [N, S, 3], [N, S]: unlit sRGB colour and material index
+volume.npy     float16 [N, M, 4]          x, y, z and signed distance (negative inside)
+grid.npy       int8    [N, 40, 40, 40]    signed distance on a grid (z, y, x), in units of TRUNCATION / 127
+volume_rgb.npy, volume_part.npy           uint8 [N, M, 3], [N, M]: those of the nearest surface point
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gen3d.errors import UsageError
+
+
+@dataclass
+class ObjectRecord:
+    """What is known of an object beside its arrays."""
+
+    id: str
+    name: str
+    nouns: list[str]
+    category: str
+    captions: list[str]
+    source: str
+    license: str
+    creator: str
+    held_out: bool
+    evaluate: bool
+    area: float
+    colors: list[tuple[str, float]] = field(default_factory=list)
+    materials: list[str] = field(default_factory=list)
+
+
+class Corpus:
+    """A built corpus, its arrays opened read-only as memory maps."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        index = self.folder / "objects.json"
+        if not index.is_file():
+            raise UsageError(f"'{folder}' holds no corpus (no objects.json); make one with 'gen3d corpus build'.")
+        self.records = [ObjectRecord(**record) for record in json.loads(index.read_text())]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def array(self, name: str) -> np.ndarray:
+        """The array `name`.npy, memory-mapped. Raises UsageError when it is missing or of another length."""
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            raise UsageError(f"The corpus '{self.folder}' lacks {name}.npy; build it again with 'gen3d corpus build'.")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(array) != len(self.records):
+            raise UsageError(f"{path} holds {len(array)} objects, objects.json {len(self.records)}; build it again.")
+        return array
+
+    def training_indices(self) -> np.ndarray:
+        """Indices of the objects that may train a model."""
+        return np.array([i for i, record in enumerate(self.records) if not record.held_out])
+
+
+def write_records(folder: Path, records: list[ObjectRecord]) -> None:
+    temporary = folder / "objects.json.tmp"
+    temporary.write_text(json.dumps([asdict(record) for record in records], indent=1))
+    os.replace(temporary, folder / "objects.json")

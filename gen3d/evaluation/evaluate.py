@@ -1,0 +1,208 @@
+"""Scoring generated assets: R-Precision, CLIP score, Janus score and colour binding of renders from held-out poses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gen3d.cameras import Cameras, orbit
+from gen3d.config_io import MAX_CONFIG_BYTES, parse_config
+from gen3d.corpus.captions import nouns
+from gen3d.errors import Gen3DError
+from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
+from gen3d.evaluation.encoder import Evaluator
+from gen3d.evaluation.metrics import clip_score, janus_score, mean_feature, target_ranks
+from gen3d.evaluation.texts import VIEW_TEMPLATE, as_phrase, mentions
+from gen3d.export.ply import read_splats
+from gen3d.progress import Reporter
+from gen3d.prompts import read_user_text
+from gen3d.representations.splats import GaussianSplats
+
+VIEWS = 8
+AZIMUTH_OFFSET = 22.5
+ELEVATION = 25.0
+RENDER_SIZE = 128
+"""Twice the in-house evaluator's input: its resize then anti-aliases the splats."""
+
+RenderFolder = Callable[[Path, Cameras], tuple[Tensor, Tensor]]
+
+
+def held_out_azimuths() -> Tensor:
+    """Azimuths [VIEWS] in degrees between the canonical corpus views, at an elevation that is none of theirs."""
+    return AZIMUTH_OFFSET + torch.arange(VIEWS) * (360.0 / VIEWS)
+
+
+def held_out_cameras(size: int = RENDER_SIZE) -> Cameras:
+    return orbit(held_out_azimuths(), ELEVATION, size)
+
+
+@torch.no_grad()
+def render_run(folder: Path, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """Images [B, H, W, 3] on white in 0..1 and alpha [B, H, W, 1] of the splats of a run folder.
+
+    Raises Gen3DError where `splats.ply` is missing or damaged.
+    """
+    cloud = read_splats(folder / "splats.ply")
+    splats = GaussianSplats(
+        cloud.means, cloud.log_scales, cloud.quats, cloud.opacity_logits, cloud.sh_dc[:, None], cloud.sh_rest
+    )
+    render = splats.render(cameras)
+    return (render.rgb + 1 - render.alpha).clamp(0, 1), render.alpha
+
+
+def distractors(prompt: str, gallery: Iterable[str]) -> list[str]:
+    """The gallery entries that are wrong for `prompt`, without repetitions.
+
+    Left out are entries that the prompt mentions ("chair" for "a red chair"), more special ones ("office chair",
+    "armchair": the asset may be one) and more general ones, as far as the lexicon knows them.
+    """
+    gallery = list(dict.fromkeys(gallery))
+    own = {name for name in gallery if mentions(prompt, name)}
+    general = own.union(*(nouns(name) for name in own))
+
+    def fits(name: str) -> bool:
+        return name in general or bool(own.intersection(nouns(name))) or any(name.endswith(f" {noun}") for noun in own)
+
+    return [name for name in gallery if not fits(name) and name.lower() != prompt.lower()]
+
+
+def score_renders(
+    evaluator: Evaluator,
+    renders: Tensor,
+    prompt: str,
+    gallery: Sequence[str],
+    azimuths: Tensor | None = None,
+    alphas: Tensor | None = None,
+) -> dict[str, Any]:
+    """How well renders of one asset match its prompt, as JSON values.
+
+    renders: [V, H, W, 3] on white in 0..1. gallery: texts or nouns to tell the prompt from (see `distractors`).
+    azimuths: [V] degrees; with them the Janus score is measured. alphas: [V, H, W, 1]; with them the colour is, where
+    the prompt names one.
+
+    Returns evaluator, prompt, clip_score (mean cosine), rank (of the prompt among `gallery_size` texts, 1 is best),
+    top1, top5, best_match (the closest wrong text), probability (softmax over the gallery), and janus, color where
+    measured.
+    """
+    others = distractors(prompt, gallery)
+    texts = evaluator.encode_texts([prompt, *(as_phrase(name) for name in others)])
+    views = evaluator.encode_images(renders)
+    asset = mean_feature(views)
+    rank = int(target_ranks(views[None], texts, torch.tensor([0]))[0])
+    cosines = texts @ asset
+    scores: dict[str, Any] = {
+        "evaluator": evaluator.name,
+        "prompt": prompt,
+        "clip_score": round(float(clip_score(views[None], texts[:1])[0]), 4),
+        "rank": rank,
+        "gallery_size": len(texts),
+        "top1": rank == 1,
+        "top5": rank <= 5,
+        "best_match": others[int(cosines[1:].argmax())] if others else None,
+        "probability": round(float((evaluator.logit_scale * cosines).softmax(0)[0]), 4),
+    }
+    if azimuths is not None:
+        sides = evaluator.encode_texts([VIEW_TEMPLATE.format(prompt, side) for side in ("front", "back")])
+        scores["janus"] = round(janus_score(views, azimuths, sides[0], sides[1], evaluator.logit_scale), 4)
+    color = wanted_color(prompt)
+    if alphas is not None and color is not None:
+        found = dominant_color_of_render(renders, alphas)
+        scores["color"] = {"wanted": color, "found": found, "match": attribute_match(renders, alphas, color)}
+    return scores
+
+
+def describe_match(scores: dict[str, Any]) -> str:
+    """One line on how well a result matches its prompt."""
+    place = (
+        "the best match" if scores["rank"] == 1 else f"match {scores['rank']} (closer: '{scores['best_match']}')"
+    ) + f" of {scores['gallery_size']} descriptions"
+    color = scores.get("color")
+    seen = f", colour {color['found']} for {color['wanted']}" if color and not color["match"] else ""
+    return f"The prompt is {place} by {scores['evaluator']}, cosine {scores['clip_score']:.2f}{seen}."
+
+
+def read_prompt(folder: Path) -> str:
+    """The prompt of a run folder. Raises a Gen3DError where `config.yaml` is missing, damaged or has no prompt."""
+    path = folder / "config.yaml"
+    prompt = parse_config(read_user_text(path, MAX_CONFIG_BYTES, "configuration"), str(path)).prompt
+    if not prompt:
+        raise Gen3DError(f"The configuration {path} names no prompt: name a folder that 'gen3d' generated.")
+    return prompt
+
+
+def evaluate_runs(
+    evaluator: Evaluator,
+    folders: Sequence[Path],
+    gallery: Sequence[str],
+    reporter: Reporter,
+    prompt_set: Sequence[str] = (),
+    render: RenderFolder = render_run,
+) -> dict[str, Any]:
+    """The report on run folders, as JSON values: `runs`, `failed`, `missing` and a `summary`.
+
+    prompt_set: the prompts that should have been made. Those without a run, and runs without a readable asset, count as
+    misses in R-Precision and colour accuracy (as T3Bench counts missing meshes): failing must not pay.
+    """
+    cameras, azimuths = held_out_cameras(), held_out_azimuths()
+    runs: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    seen: set[str] = set()
+    for number, folder in enumerate(folders, start=1):
+        try:
+            prompt = read_prompt(folder)
+            seen.add(prompt)
+            images, alphas = render(folder, cameras)
+        except Gen3DError as error:
+            reporter.warn(str(error))
+            failed.append({"run": str(folder), "reason": str(error)})
+            continue
+        runs.append({"run": str(folder), **score_renders(evaluator, images, prompt, gallery, azimuths, alphas)})
+        reporter.step(number, len(folders), {"cosine": runs[-1]["clip_score"], "rank": runs[-1]["rank"]})
+    missing = [prompt for prompt in dict.fromkeys(prompt_set) if prompt not in seen]
+    report = {"evaluator": evaluator.name, "runs": runs, "failed": failed, "missing": missing}
+    return {**report, "summary": _summary(runs, len(failed) + len(missing))}
+
+
+def _summary(runs: Sequence[dict[str, Any]], misses: int) -> dict[str, Any]:
+    count = len(runs) + misses
+    colored = [run["color"]["match"] for run in runs if "color" in run]
+    summary: dict[str, Any] = {
+        "assets": count,
+        "misses": misses,
+        "r_precision_top1": _mean([run["top1"] for run in runs], count),
+        "r_precision_top5": _mean([run["top5"] for run in runs], count),
+        "clip_score": _mean([run["clip_score"] for run in runs], len(runs)),
+        "janus": _mean([run["janus"] for run in runs], len(runs)),
+    }
+    return summary | ({"color_match": _mean(colored, len(colored))} if colored else {})
+
+
+def _mean(values: Sequence[float], count: int) -> float | None:
+    return round(sum(values) / count, 4) if count else None
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as plain text, one line a run and one for the whole."""
+    lines = [f"{'prompt':<44} {'cosine':>7} {'rank':>5} {'janus':>6}  {'colour':<16} closest other"]
+    for run in report["runs"]:
+        color = run.get("color")
+        seen = f"{color['found']}{'' if color['match'] else ' (wrong)'}" if color else ""
+        prompt = run["prompt"] if len(run["prompt"]) <= 44 else run["prompt"][:41] + "..."
+        lines.append(
+            f"{prompt:<44} {run['clip_score']:7.3f} {run['rank']:5d} {run['janus']:6.2f}  {seen:<16} "
+            f"{run['best_match']}"
+        )
+    total = report["summary"]
+    lines.append(
+        f"R-Precision top-1 {_percent(total['r_precision_top1'])}, top-5 {_percent(total['r_precision_top5'])} of "
+        f"{total['assets']} assets ({total['misses']} missing), by {report['evaluator']}"
+    )
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,93 @@
+"""Trains the field decoder: codes in, signed distance and colour out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen3d.prior.bank import CodeBank, Draw
+from gen3d.prior.checkpoint import TrainingState, cosine_rate
+from gen3d.prior.dataset import APPEARANCES, FieldDataset
+from gen3d.prior.decoder import FieldDecoder
+from gen3d.prior.encoder import LinearCode
+
+LEARNING_RATE = 2e-3
+BATCH = 16
+POINTS = 4096
+CODE_NOISE = 0.05
+"""Noise added to codes in training, in their own standard deviation: sampled codes are never exact."""
+
+
+def field_batch(
+    dataset: FieldDataset, bank: CodeBank, draw: Draw, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points [B, P, 3], signed distances [B, P] and colours [B, P, 3] of the drawn objects."""
+    samples = [
+        dataset.field_samples(
+            item, APPEARANCES[appearance], bool(mirror), bank.proportions[item, mirror, variant], POINTS, generator
+        )
+        for item, mirror, variant, appearance in zip(
+            *(column.tolist() for column in (draw.item, draw.mirror, draw.variant, draw.appearance)), strict=True
+        )
+    ]
+    points, distances, colors = (torch.stack(column) for column in zip(*samples, strict=True))
+    return points, distances, colors
+
+
+def field_loss(distance: Tensor, color: Tensor, true_distance: Tensor, true_color: Tensor) -> dict[str, Tensor]:
+    """Clamped distance (DeepSDF, Park et al. 2019), inside or outside, and colour near the surface."""
+    clamp = 0.1
+    gap = (distance.clamp(-clamp, clamp) - true_distance.clamp(-clamp, clamp)).abs() / clamp
+    near = torch.exp(-true_distance.abs() / 0.03)
+    # Points right at the surface have no side worth learning: let the weight vanish there.
+    weight = (true_distance.abs() / 0.01).clamp(max=1)
+    sign = F.binary_cross_entropy_with_logits(-distance / 0.01, (true_distance < 0).float(), reduction="none")
+    color_gap = (color - true_color).abs().mean(-1)
+    return {
+        "distance": (gap * (0.3 + near)).mean(),
+        "sign": 0.2 * (sign * weight).mean(),
+        "color": 2.0 * (color_gap * near).sum() / near.sum(),
+    }
+
+
+def train_decoder(
+    dataset: FieldDataset,
+    code: LinearCode,
+    bank: CodeBank,
+    folder: Path,
+    minutes: float,
+    seed: int = 0,
+    report: Callable[[int, int, dict[str, float]], None] = lambda step, total, values: None,
+) -> FieldDecoder:
+    """Trains for `minutes` of wall time in all, resuming from `folder` when a checkpoint lies there."""
+    torch.manual_seed(seed)
+    decoder = FieldDecoder(code)
+    optimizer = torch.optim.AdamW(decoder.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
+    state = TrainingState(folder / "decoder", decoder, optimizer, seed)
+    state.resume()
+    running: dict[str, float] = {}
+    while state.seconds < minutes * 60:
+        began = time.perf_counter()
+        draw = bank.draw(BATCH, state.generator)
+        points, true_distance, true_color = field_batch(dataset, bank, draw, state.generator)
+        shape, color = (c + CODE_NOISE * torch.randn(c.shape, generator=state.generator) for c in bank.codes(draw))
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * cosine_rate(state.seconds / (minutes * 60), state.step, warmup=100)
+        distance, predicted = decoder.query(decoder.decode(shape, color), points)
+        losses = field_loss(distance, predicted, true_distance, true_color)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        for name, value in losses.items():
+            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        state.advance(time.perf_counter() - began)
+        if state.step % 20 == 0:
+            report(int(state.seconds), int(minutes * 60), {**running, "objects/s": state.step * BATCH / state.seconds})
+    state.save()
+    return state.averaged()

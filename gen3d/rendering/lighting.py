@@ -1,0 +1,23 @@
+"""The fixed studio lighting of every corpus render and every baked splat colour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+AMBIENT = 0.5
+LIGHTS = (
+    ((0.5, 1.0, 0.8), 0.42),
+    ((-0.8, 0.6, -0.3), 0.25),
+    ((0.3, 0.5, -1.0), 0.20),
+    ((-0.5, 0.0, 0.9), 0.12),
+)
+"""World-space directions towards each light and its strength: a key light at the upper front right, weaker ones behind."""
+
+
+def studio_shading(normals: Tensor) -> Tensor:
+    """Lambertian shading factor [..., 1] (about 0.5 to 1.1) of unit world-space `normals` [..., 3]."""
+    directions = torch.nn.functional.normalize(normals.new_tensor([light for light, _ in LIGHTS]), dim=-1)
+    strengths = normals.new_tensor([strength for _, strength in LIGHTS])
+    lambert = (normals @ directions.T).clamp(min=0) @ strengths
+    return (AMBIENT + lambert)[..., None]

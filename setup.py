@@ -1,0 +1,55 @@
+"""Builds the native kernels into wheels, installs and editable installs; everything else is in pyproject.toml.
+
+Without a C++ compiler the installation still succeeds: rendering then falls back to PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.dist import Distribution
+
+KERNELS = Path("gen3d") / "kernels"
+
+
+def load_build_module() -> ModuleType:
+    """`gen3d.kernels.build` by path: the package and its dependencies are not importable here."""
+    spec = importlib.util.spec_from_file_location("gen3d_kernels_build", Path(__file__).parent / KERNELS / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class BuildWithKernels(build_py):
+    """Compiles the kernels beside the Python files: in the build folder, or in the checkout for `pip install -e`."""
+
+    def run(self) -> None:
+        super().run()
+        kernels = load_build_module()
+        root = Path(__file__).parent if self.editable_mode else Path(self.build_lib)
+        try:
+            libraries = kernels.build((root / KERNELS / "_lib").resolve())
+        except (kernels.BuildError, OSError) as error:
+            message = (
+                f"gen3d: the native kernels were not built; rendering will use PyTorch, 20 to 50 times slower. {error}"
+            )
+            sys.stderr.write(message + "\n")
+            return
+        self.announce(f"gen3d: built {', '.join(path.name for path in libraries)}", level=2)
+
+
+class PlatformDistribution(Distribution):
+    """Marks the wheel as belonging to one platform, though no module is a CPython extension."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+setup(cmdclass={"build_py": BuildWithKernels}, distclass=PlatformDistribution)

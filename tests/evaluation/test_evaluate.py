@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gen3d.cameras import Cameras
+from gen3d.config import RunConfig
+from gen3d.config_io import dump_config
+from gen3d.errors import Gen3DError, UsageError
+from gen3d.evaluation import command
+from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, mean_shading, wanted_color
+from gen3d.evaluation.clip_model import build_clip, save_clip
+from gen3d.evaluation.encoder import Evaluator, fit_square, load_gallery
+from gen3d.evaluation.evaluate import (
+    describe_match,
+    distractors,
+    evaluate_runs,
+    held_out_azimuths,
+    held_out_cameras,
+    render_run,
+    score_renders,
+    table,
+)
+from gen3d.evaluation.tokenizer import WordTokenizer
+from gen3d.export.ply import write_splats
+from gen3d.progress import LogReporter
+from gen3d.rendering.harmonics import color_to_sh
+
+GALLERY = ["blue disc", "green square", "yellow disc", "black square"]
+
+
+@pytest.fixture(scope="module")
+def weights(trained, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    save_clip(trained.state, trained.tokenizer, trained.config, folder)
+    (folder / "gallery.json").write_text(json.dumps(GALLERY))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluator(weights) -> Evaluator:
+    return Evaluator.load(weights)
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> Path:
+    """A run that made a red ball of splats."""
+    points = (
+        torch.nn.functional.normalize(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)), dim=-1) * 0.6
+    )
+    colors = color_to_sh(torch.tensor([0.86, 0.08, 0.1]).expand(300, 3))[:, 0]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    rotations = torch.tensor([1.0, 0, 0, 0]).expand(300, 4)
+    write_splats(folder / "splats.ply", points, rotations, torch.full((300, 3), -2.3), torch.full((300,), 4.0), colors)
+    (folder / "config.yaml").write_text(dump_config(RunConfig(prompt="a red disc")))
+    return folder
+
+
+def test_features_are_unit_vectors_of_any_size(evaluator):
+    images = torch.rand(3, 100, 80, 3, generator=torch.Generator().manual_seed(0))
+    features = evaluator.encode_images(images)
+    assert features.shape == (3, 32)
+    assert torch.allclose(features.norm(dim=-1), torch.ones(3))
+    texts = evaluator.encode_texts(["a disc", "a square", "a disc"])
+    assert torch.allclose(texts.norm(dim=-1), torch.ones(3))
+    assert torch.allclose(texts[0], texts[2])
+    with pytest.raises(ValueError, match="no text"):
+        evaluator.encode_texts([])
+
+
+def test_fitting_pads_with_white_and_keeps_the_aspect():
+    tall = torch.zeros(1, 3, 128, 64)
+    fitted = fit_square(tall, 64)
+    assert fitted.shape == (1, 3, 64, 64)
+    assert fitted[..., 0].min() == 1
+    assert fitted[..., 32].max() == 0
+    assert torch.equal(fit_square(fitted, 64), fitted)
+
+
+def test_the_prompt_that_fits_ranks_first(evaluator, draw, tones):
+    renders = draw("disc", tones["blue"]).expand(4, -1, -1, -1)
+    right = score_renders(evaluator, renders, "a blue disc", GALLERY)
+    wrong = score_renders(evaluator, renders, "a red square", GALLERY)
+    assert (right["rank"], right["top1"], right["gallery_size"]) == (1, True, 4)
+    assert (wrong["top1"], wrong["best_match"], wrong["gallery_size"]) == (False, "blue disc", 5)
+    assert right["clip_score"] > wrong["clip_score"]
+    assert right["probability"] > wrong["probability"]
+    assert "the best match of 4 descriptions" in describe_match(right)
+    assert "closer: 'blue disc'" in describe_match(wrong)
+    json.dumps(right)
+
+
+def test_distractors_leave_out_what_would_be_right_too():
+    gallery = ["chair", "office chair", "armchair", "table lamp", "table", "chair"]
+    assert distractors("a red chair", gallery) == ["table lamp", "table"]
+    assert distractors("a table", gallery) == ["chair", "office chair", "armchair", "table lamp"]
+    assert distractors("a red chair", ["a red chair", "a blue chair"]) == ["a blue chair"]
+
+
+def test_colours_of_renders(draw, tones):
+    alpha = (draw("disc", (0.0, 0.0, 0.0)) == 0)[..., :1].float()
+    for name, rgb in tones.items():
+        lit = draw("disc", tuple(mean_shading() * value for value in rgb))
+        assert dominant_color_of_render(lit, alpha) == name
+        assert attribute_match(lit, alpha, name)
+    grey = draw("disc", (0.97 * mean_shading(),) * 3)
+    assert dominant_color_of_render(grey, alpha) == "white"  # a white object in the studio light
+    assert dominant_color_of_render(grey, torch.zeros_like(alpha)) is None
+    assert not attribute_match(grey, alpha, "red")
+    # Half covered red on white is still red.
+    soft = 0.4 * torch.ones(64, 64, 3) + 0.6 * torch.tensor(tones["red"])
+    assert dominant_color_of_render(soft, torch.full((64, 64, 1), 0.6)) == "red"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "color"),
+    [
+        ("a red chair", "red"),
+        ("a chair in blue", "blue"),
+        ("an orange", None),
+        ("a red and a blue chair", None),
+        ("a cat", None),
+    ],
+)
+def test_the_colour_a_prompt_wants(prompt, color):
+    assert wanted_color(prompt) == color
+
+
+def test_held_out_poses_are_none_of_the_canonical_ones():
+    azimuths = held_out_azimuths()
+    assert (azimuths % 45 == 22.5).all()
+    assert len(held_out_cameras()) == len(azimuths) == 8
+
+
+def test_splats_of_a_run_are_rendered_on_white(run_folder):
+    images, alphas = render_run(run_folder, held_out_cameras())
+    assert images.shape == (8, 128, 128, 3)
+    assert (images[:, 0, 0] == 1).all()
+    assert alphas[:, 64, 64].min() > 0.9
+    assert dominant_color_of_render(images, alphas) == "red"
+
+
+def test_failed_and_missing_assets_count_as_misses(evaluator, run_folder, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.yaml").write_text(dump_config(RunConfig(prompt="a square")))
+    folders = [run_folder, broken, tmp_path / "nowhere"]
+    prompts = ["a red disc", "a square", "a ring"]
+    report = evaluate_runs(evaluator, folders, GALLERY, LogReporter(), prompts)
+    assert [run["prompt"] for run in report["runs"]] == ["a red disc"]
+    assert [Path(failure["run"]).name for failure in report["failed"]] == ["broken", "nowhere"]
+    assert report["missing"] == ["a ring"]
+    summary = report["summary"]
+    assert (summary["assets"], summary["misses"]) == (4, 3)
+    assert summary["r_precision_top5"] == 0.25  # five texts or fewer: the one asset is among the best five
+    assert summary["color_match"] == 1
+    assert 0 <= report["runs"][0]["janus"] <= 1
+    assert "of 4 assets (3 missing)" in table(report)
+    json.dumps(report)
+
+
+def test_a_renderer_of_another_representation_can_be_given(evaluator, run_folder, draw, tones):
+    def render(folder: Path, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+        return draw("disc", tones["red"]).expand(len(cameras), -1, -1, -1), torch.ones(len(cameras), 64, 64, 1)
+
+    report = evaluate_runs(evaluator, [run_folder], GALLERY, LogReporter(), render=render)
+    assert report["summary"]["r_precision_top1"] == 1
+
+
+def test_the_commands(toy_corpus, weights, run_folder, tmp_path):
+    parser = argparse.ArgumentParser()
+    command.add_evaluate_arguments(parser)
+    out = tmp_path / "report.json"
+    for gallery in ("corpus", "prompts"):
+        args = parser.parse_args([str(run_folder), "--model", str(weights), "--gallery", gallery, "--out", str(out)])
+        assert command.run_evaluate(args, LogReporter()) == 0
+        assert json.loads(out.read_text())["gallery"]["kind"] == gallery
+    args = parser.parse_args([str(tmp_path / "nowhere"), "--model", str(weights), "--out", str(out)])
+    assert command.run_evaluate(args, LogReporter()) == 1
+    args = parser.parse_args([str(run_folder), "--model", "nonsense", "--out", str(out)])
+    with pytest.raises(UsageError, match="NAME:WEIGHTS"):
+        command.run_evaluate(args, LogReporter())
+
+    parser = argparse.ArgumentParser()
+    command.add_train_clip_arguments(parser)
+    options = ["--corpus", str(toy_corpus.folder), "--out", str(tmp_path / "w"), "--checkpoints", str(tmp_path / "c")]
+    args = parser.parse_args([*options, "--steps", "2", "--batch-size", "4"])
+    assert command.run_train_clip(args, LogReporter()) == 0
+    assert (tmp_path / "w" / "clip.safetensors").stat().st_size < 12e6
+    assert json.loads((tmp_path / "w" / "clip_report.json").read_text())["held_out"]["objects"] == 1
+    assert "color_top1" in json.loads((tmp_path / "w" / "clip_report.json").read_text())["held_out"]
+    assert len(load_gallery(tmp_path / "w" / "gallery.json")) == 8
+
+
+def test_missing_and_foreign_weights_are_refused(tmp_path, tiny_config):
+    with pytest.raises(Gen3DError, match="train them with 'gen3d train clip'"):
+        Evaluator.load(tmp_path)
+    tokenizer = WordTokenizer.build(["a chair"], 16)
+    path = save_clip(build_clip(tiny_config, tokenizer.vocab_size).state_dict(), tokenizer, tiny_config, tmp_path)
+    assert Evaluator.load(path).name == "gen3d-clip-mini"
+    WordTokenizer.build(["a chair", "a longer vocabulary", "a longer vocabulary"], 16).save(
+        tmp_path / "clip_vocab.json"
+    )
+    with pytest.raises(Gen3DError, match="cannot be read"):
+        Evaluator.load(tmp_path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(Gen3DError, match="cannot be read"):
+        Evaluator.load(tmp_path)
+    with pytest.raises(Gen3DError, match="gallery"):
+        load_gallery(tmp_path / "gallery.json")
+    with pytest.raises(UsageError, match="is a pickle"):
+        Evaluator.from_open_clip("RN50", "weights.pt")
+    with pytest.raises(Gen3DError, match="cannot be loaded"):
+        Evaluator.from_open_clip("no-such-model", None)
