@@ -62,9 +62,7 @@ class Cameras:
 
     def rays(self) -> tuple[Tensor, Tensor]:
         """Origins and unit directions through every pixel centre, each [B, H, W, 3], in world space."""
-        ys, xs = torch.meshgrid(
-            torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij"
-        )
+        ys, xs = torch.meshgrid(torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij")
         pixels = torch.stack([xs, ys], -1).to(self.c2w)  # [H, W, 2]
         focal = torch.diagonal(self.intrinsics, dim1=1, dim2=2)[:, None, None, :2]
         centre = self.intrinsics[:, None, None, :2, 2]
@@ -104,9 +102,7 @@ def orbit(
     """
     azimuth = torch.deg2rad(torch.as_tensor(azimuths, dtype=torch.float32))
     elevation = torch.deg2rad(torch.as_tensor(elevations, dtype=torch.float32)).expand_as(azimuth)
-    directions = torch.stack(
-        [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1
-    )
+    directions = torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1)
     c2w = look_at(directions * torch.as_tensor(radius, dtype=torch.float32).reshape(-1, 1))
     focal = 0.5 * size / torch.tan(torch.deg2rad(torch.as_tensor(fov, dtype=torch.float32)) / 2)
     intrinsics = torch.eye(3).repeat(len(azimuth), 1, 1)

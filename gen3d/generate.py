@@ -137,7 +137,9 @@ def optimize(
         progress = (step - 1) / settings.steps
         for group in optimizer.param_groups:
             if group["name"] == "means":
-                group["lr"] = damping * exponential(config.splats.lr_position, config.splats.lr_position_final, progress)
+                group["lr"] = damping * exponential(
+                    config.splats.lr_position, config.splats.lr_position_final, progress
+                )
 
         # What the prior sees in the scene, and where the text pulls it.
         code = torch.cat(prior.code(surface_cloud(splats, scene.area)), 1) + scene.offset
@@ -163,7 +165,9 @@ def optimize(
             watchdog.restore()
             damping *= 0.5
             reporter.warn(f"At step {step} {trouble}: went back to the last healthy scene and halved the step size.")
-            optimizer = torch.optim.Adam(_damped(splats.param_groups(config.splats), damping), betas=(0.9, 0.99), eps=1e-15)
+            optimizer = torch.optim.Adam(
+                _damped(splats.param_groups(config.splats), damping), betas=(0.9, 0.99), eps=1e-15
+            )
             densifier = Densifier(config.splats, generator)
             continue
         densifier.observe(render)
@@ -173,7 +177,12 @@ def optimize(
         if step % 25 == 0:
             watchdog.remember()
 
-        values = {"loss": loss.item(), "views": view_loss.item(), "code": guided.loss.item(), "splats": splats.num_gaussians}
+        values = {
+            "loss": loss.item(),
+            "views": view_loss.item(),
+            "code": guided.loss.item(),
+            "splats": splats.num_gaussians,
+        }
         reporter.step(step, settings.steps, values)
         if time.monotonic() - previewed > PREVIEW_SECONDS:
             write_preview(splats, run, config.export.image_size // 2)
@@ -207,7 +216,9 @@ class FieldTarget:
     def draw(self, count: int, generator: torch.Generator) -> tuple[Cameras, Tensor, Tensor]:
         """`count` of the views."""
         pick = torch.randperm(len(self.cameras), generator=generator)[:count]
-        cameras = Cameras(self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height)
+        cameras = Cameras(
+            self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height
+        )
         return cameras, self.rgb[pick], self.alpha[pick]
 
 
@@ -217,4 +228,6 @@ def _damped(groups: list[dict], factor: float) -> list[dict]:
 
 def _check_device(device: str) -> None:
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise Gen3DError(f"The device '{device}' was asked for, but this machine has no usable CUDA GPU; use --device cpu.")
+        raise Gen3DError(
+            f"The device '{device}' was asked for, but this machine has no usable CUDA GPU; use --device cpu."
+        )

@@ -69,9 +69,7 @@ def export_run(
     write_glb(files["mesh"], mesh, config.prompt)
     if export.viewer:
         files["viewer"] = run.path("viewer.html")
-        write_viewer(
-            files["viewer"], config.prompt, cloud, mesh, trained_size=config.optimization.resolution
-        )
+        write_viewer(files["viewer"], config.prompt, cloud, mesh, trained_size=config.optimization.resolution)
     scores = match_scores(splats, config.prompt)
     nearest, distance = prior.nearest_training_object(code)
     metrics = {
@@ -99,13 +97,12 @@ def surface_mesh(
     with torch.no_grad():
         render = splats.render(cameras)
     field = -prior.distance_grid(code, config.export.mesh_grid).numpy()
-    mesh, stats = mesh_from_field(
-        field, (render.rgb, render.alpha), cameras, max_faces=config.export.mesh_faces
-    )
+    mesh, stats = mesh_from_field(field, (render.rgb, render.alpha), cameras, max_faces=config.export.mesh_faces)
     shading = studio_shading(torch.from_numpy(np.asarray(mesh.vertex_normals).copy()).float()).numpy()
-    lit = np.asarray(mesh.visual.vertex_colors, np.float32)
-    lit[:, :3] = np.clip(lit[:, :3] / shading, 0, 255)
-    mesh.visual.vertex_colors = lit.round().astype(np.uint8)
+    assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
+    colors = np.array(mesh.visual.vertex_colors, np.float32)
+    colors[:, :3] = np.clip(colors[:, :3] / shading, 0, 255)
+    mesh.visual.vertex_colors = colors.round().astype(np.uint8)
     return mesh, stats
 
 

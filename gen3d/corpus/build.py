@@ -1,4 +1,4 @@
-"""`gen3d corpus build`: from furniture libraries and generated primitives to a normalised, captioned, multi-view corpus.
+"""`gen3d corpus build`: furniture libraries and generated primitives become a normalised, captioned, multi-view corpus.
 
 Every object is first written to a shard of its own, so an interrupted build goes on where it stopped; the shards are
 then merged into the arrays that `gen3d.corpus.store` describes.
@@ -119,9 +119,7 @@ def _shard_path(shards: Path, object_id: str) -> Path:
     return shards / f"{hashlib.sha256(object_id.encode()).hexdigest()[:20]}.npz"
 
 
-def _write_shards(
-    jobs: list[Job], shards: Path, workers: int, progress: Callable[[int, int], None]
-) -> list[str]:
+def _write_shards(jobs: list[Job], shards: Path, workers: int, progress: Callable[[int, int], None]) -> list[str]:
     missing = [job for job in jobs if not _shard_path(shards, job.id).is_file()]
     done, failures = len(jobs) - len(missing), []
     with ExitStack() as stack:
@@ -196,7 +194,17 @@ def _record(job: Job, shard: Path) -> ObjectRecord:
 
 
 def _merge(shards: list[Path], folder: Path) -> None:
-    names = ("surface", "surface_rgb", "surface_part", "volume", "volume_rgb", "volume_part", "grid", "views", "cameras")
+    names = (
+        "surface",
+        "surface_rgb",
+        "surface_part",
+        "volume",
+        "volume_rgb",
+        "volume_part",
+        "grid",
+        "views",
+        "cameras",
+    )
     arrays: dict[str, np.memmap] = {}
     for index, path in enumerate(shards):
         with np.load(path, allow_pickle=False) as data:

@@ -53,7 +53,7 @@ class ObjectField:
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """points [N, 3], normals [N, 3] (of either orientation), colors [N, 3] uint8, part [N] uint8, and the total area."""
+    """points [N, 3], normals [N, 3] (of either orientation), colors [N, 3] uint8, part [N] uint8, total area."""
 
     points: np.ndarray
     normals: np.ndarray
@@ -84,8 +84,13 @@ def sample_surface(parts: list[Part], count: int, rng: np.random.Generator) -> S
         labels.append(np.full(number, min(index, 255), np.uint8))
     if not points:
         raise Gen3DError("An object has no surface: all of its triangles are degenerate.")
-    columns = (np.concatenate(column) for column in (points, normals, colors, labels))
-    return SurfaceSamples(*columns, area=float(total.sum()))
+    return SurfaceSamples(
+        np.concatenate(points),
+        np.concatenate(normals),
+        np.concatenate(colors),
+        np.concatenate(labels),
+        float(total.sum()),
+    )
 
 
 def object_field(

@@ -27,7 +27,7 @@ def view_angles(count: int, rng: np.random.Generator) -> np.ndarray:
 def render_object(parts: list[Part], angles: np.ndarray, size: int, supersample: int = 4) -> np.ndarray:
     """Straight-alpha RGBA images uint8 [V, size, size, 4] of normalised `parts` from `angles` [V, 2] (degrees)."""
     cameras = orbit(torch.from_numpy(angles[:, 0]), torch.from_numpy(angles[:, 1]), size * supersample)
-    vertices, faces, first_face, first_vertex = _concatenate(parts)
+    vertices, faces, first_face, _first_vertex = _concatenate(parts)
     images = np.empty((len(angles), size, size, 4), np.uint8)
     for view in range(len(angles)):
         fragments = rasterize(vertices, faces, cameras[view : view + 1])

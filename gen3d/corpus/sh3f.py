@@ -1,4 +1,4 @@
-"""Reads furniture libraries of Sweet Home 3D: `.sh3f` archives, a folder of them, or the Debian package that holds them.
+"""Reads furniture libraries of Sweet Home 3D: `.sh3f` archives, a folder of them, or the Debian package with them.
 
 A library is a zip file with `PluginFurnitureCatalog.properties` (Latin-1 `key#index=value` lines) and OBJ models with
 their materials and textures. Nothing is unpacked to disk except the archives inside a `.deb`.
@@ -159,6 +159,7 @@ class FurnitureLibrary:
                 process=False,
                 force="scene",
             )
+            assert isinstance(scene, trimesh.Scene)
             parts = parts_of(scene)
         except Exception as error:  # trimesh's loaders raise many types on malformed input
             raise Gen3DError(f"The model '{item.model}' cannot be read: {type(error).__name__}: {error}.") from error

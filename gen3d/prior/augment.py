@@ -1,7 +1,7 @@
 """Augmentations that teach which words change what: colours, materials, mirror images and proportions.
 
-A recolouring keeps the shading and texture of an object's dominant materials and replaces their hue, so that wheels stay
-black on a car that turns red; the caption says the new colour.
+A recolouring keeps the shading and texture of an object's dominant materials and replaces their hue, so that wheels
+stay black on a car that turns red; the caption says the new colour.
 """
 
 from __future__ import annotations
@@ -66,6 +66,6 @@ def refinish(colors: Tensor, points: Tensor, materials: Tensor, dominant: Domina
 
 
 def random_proportions(generator: torch.Generator, spread: float = 0.15) -> Tensor:
-    """Per-axis scale factors [3] around 1, log-uniform within +-spread, with a mean of at most 1 so objects stay inside."""
+    """Scale factors [3] of the axes, log-uniform within +-spread of each other, at most 1 so that objects stay inside."""
     logs = (torch.rand(3, generator=generator) * 2 - 1) * spread
     return torch.exp(logs - logs.max().clamp(min=0))

@@ -17,6 +17,8 @@ from gen3d.prior.text import TextEncoder
 
 SHAPE_VARIANTS = 3
 OWN_SHARE = 0.45
+SHAPE_SIZE, COLOR_SIZE = 256, 96
+"""Sizes of the two codes."""
 
 
 @dataclass
@@ -73,7 +75,10 @@ class CodeBank:
 
 
 def build_bank(
-    dataset: FieldDataset, text: TextEncoder, seed: int = 0, report: Callable[[int, int], None] = lambda done, total: None
+    dataset: FieldDataset,
+    text: TextEncoder,
+    seed: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[LinearCode, CodeBank, dict[str, float]]:
     """Fits the linear code and encodes the bank. The third value tells the variance each part of the code loses."""
     generator = torch.Generator().manual_seed(seed)
@@ -97,9 +102,10 @@ def build_bank(
         report(item + 1, count)
     distance_grids, color_grids = torch.stack(distances), torch.stack(colors)  # [N*2*S, G], [N*2, A, C]
 
-    code = LinearCode()
     fitted = torch.arange(len(distance_grids)) % SHAPE_VARIANTS < 2
     some = color_grids[:, :: max(1, len(APPEARANCES) // 4)].flatten(0, 1)
+    # A small corpus spans fewer directions than the usual code has.
+    code = LinearCode(min(SHAPE_SIZE, int(fitted.sum()) - 1), min(COLOR_SIZE, len(some) - 1))
     lost_shape, lost_color = code.fit(distance_grids[fitted].float(), some.float())
     shape_codes = torch.cat([code.encode_distance(part.float()) for part in distance_grids.split(512)])
     missed = code.fit_surface_map(torch.cat(surfaces), shape_codes[surface_owner])

@@ -7,11 +7,37 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 _STOP_WORDS = frozenset(
-    "a an the of with and in on for to at by from its his her their some any one two three very made model 3d".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "with",
+        "and",
+        "in",
+        "on",
+        "for",
+        "to",
+        "at",
+        "by",
+        "from",
+        "its",
+        "his",
+        "her",
+        "their",
+        "some",
+        "any",
+        "one",
+        "two",
+        "three",
+        "very",
+        "made",
+        "model",
+        "3d",
+    ]
 )
 
 
@@ -59,7 +85,3 @@ class Concepts:
 
 def collect_words(captions: list[str]) -> list[str]:
     return sorted({word for caption in captions for word in content_words(caption)})
-
-
-def empty_features() -> Tensor:
-    return torch.empty(0, 768)

@@ -1,4 +1,4 @@
-"""Training material of the shape prior: augmented surface clouds, field samples and captions of the training objects."""
+"""Training material of the shape prior: augmented surface clouds, field samples and captions of training objects."""
 
 from __future__ import annotations
 

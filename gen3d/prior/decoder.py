@@ -86,7 +86,9 @@ class DecodedField:
 class FieldDecoder(nn.Module):
     """Signed distance from the shape code; colour from both codes. `code` gives the linear part and is not trained."""
 
-    def __init__(self, code: LinearCode, widths: tuple[int, int, int, int] = (32, 32, 24, 12), hidden: int = 64) -> None:
+    def __init__(
+        self, code: LinearCode, widths: tuple[int, int, int, int] = (32, 32, 24, 12), hidden: int = 64
+    ) -> None:
         super().__init__()
         self._code = [code]  # a list, so that its buffers are not saved a second time with the decoder
         self.shape_planes = PlaneGenerator(code.shape_size, widths)
@@ -105,7 +107,7 @@ class FieldDecoder(nn.Module):
         )
 
     def query(self, field: DecodedField, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed distance [B, P] (world units, negative inside), sRGB colour [B, P, 3] in 0..1 at `points` [B, P, 3]."""
+        """Signed distance [B, P] (world, negative inside) and sRGB colour [B, P, 3] in 0..1 at `points` [B, P, 3]."""
         features, distance = self._shape(field, points)
         coarse = sample_volume(field.color, points).clamp(0.02, 0.98)
         offset = self.color_head(torch.cat([features, sample_planes(field.color_planes, points), coarse], -1))

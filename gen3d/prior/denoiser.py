@@ -5,6 +5,7 @@ Path: z_t = (1 - t) x + t e, e ~ N(0, I), t in 0..1 (Liu et al. 2022, Lipman et 
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -38,7 +39,7 @@ class _Block(nn.Module):
 class CodeDenoiser(nn.Module):
     """Residual MLP with adaptive layer norm: (z_t [B, K], t [B], text features [B, 768]) -> x [B, K]."""
 
-    def __init__(self, code_size: int = 352, width: int = 768, depth: int = 6, condition: int = 384) -> None:
+    def __init__(self, code_size: int, width: int = 768, depth: int = 6, condition: int = 384) -> None:
         super().__init__()
         self.code_size = code_size
         self.input = nn.Linear(code_size, width)
@@ -68,13 +69,11 @@ class CodeDenoiser(nn.Module):
 
 
 @torch.no_grad()
-def sample_codes(
-    denoiser: CodeDenoiser, text: Tensor, scale: float, steps: int, generator: torch.Generator
-) -> Tensor:
+def sample_codes(denoiser: CodeDenoiser, text: Tensor, scale: float, steps: int, generator: torch.Generator) -> Tensor:
     """Deterministic Euler sampling of the flow from t = 1 to 0: codes [B, K] for text features [B, 768]."""
     code = torch.randn(len(text), denoiser.code_size, generator=generator)
     times = torch.linspace(1, 0, steps + 1)
-    for now, following in zip(times[:-1], times[1:], strict=True):
+    for now, following in itertools.pairwise(times):
         clean = denoiser.guided(code, now.expand(len(text)), text, scale)
         noise = (code - (1 - now) * clean) / now
         code = (1 - following) * clean + following * noise

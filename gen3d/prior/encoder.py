@@ -26,7 +26,7 @@ SATURATION = 0.2
 
 @dataclass(frozen=True)
 class SurfaceCloud:
-    """Points [B, P, 3] on surfaces inside [-1, 1]^3, the area [B, P] each stands for, and sRGB colours [B, P, 3] 0..1."""
+    """Points [B, P, 3] on surfaces in [-1, 1]^3, the area [B, P] each stands for, sRGB colours [B, P, 3] in 0..1."""
 
     points: Tensor
     areas: Tensor
@@ -34,7 +34,7 @@ class SurfaceCloud:
 
 
 def splat_to_grid(points: Tensor, values: Tensor, size: int) -> Tensor:
-    """Trilinear scatter of `values` [B, P, C] at `points` [B, P, 3] to a grid [B, C, size, size, size] in z, y, x order.
+    """Trilinear scatter of `values` [B, P, C] at `points` [B, P, 3] to a grid [B, C, size, size, size] (z, y, x).
 
     Differentiable in both. Cell centres lie at (i + 0.5) * 2 / size - 1; what falls outside is dropped.
     """
@@ -103,7 +103,7 @@ class LinearCode(nn.Module):
     surface_mean: Tensor
     scales: Tensor
 
-    def __init__(self, shape_size: int = 256, color_size: int = 96) -> None:
+    def __init__(self, shape_size: int, color_size: int) -> None:
         super().__init__()
         self.shape_size, self.color_size = shape_size, color_size
         self.register_buffer("shape_basis", torch.zeros(DISTANCE_GRID**3, shape_size))
@@ -116,7 +116,7 @@ class LinearCode(nn.Module):
 
     @torch.no_grad()
     def fit(self, distances: Tensor, colors: Tensor) -> tuple[float, float]:
-        """Fits the bases to grids [N, 40^3] (clamped distances) and [M, 3 * 16^3]; returns the variance each one loses."""
+        """Fits the bases to grids [N, 40^3] (clamped distances) and [M, 3 * 16^3]; returns the variance each loses."""
         shape = _principal_components(distances, self.shape_size)
         color = _principal_components(colors, self.color_size)
         for name, (mean, basis, _, _) in (("shape", shape), ("color", color)):
@@ -127,7 +127,7 @@ class LinearCode(nn.Module):
 
     @torch.no_grad()
     def fit_surface_map(self, surfaces: Tensor, shape_codes: Tensor, ridge: float = 2.0) -> float:
-        """Regresses shape codes [N, Ks] on surface grids [N, 24^3] (ridge, dual form); returns the variance it misses."""
+        """Regresses shape codes [N, Ks] on surface grids [N, 24^3] (dual ridge); returns the variance it misses."""
         mean = surfaces.mean(0)
         centred = surfaces - mean
         kernel = centred @ centred.T
@@ -161,12 +161,13 @@ class LinearCode(nn.Module):
 
 
 def _principal_components(grids: Tensor, count: int) -> tuple[Tensor, Tensor, float, float]:
-    """Mean [G], orthonormal basis [G, count], standard deviation of the code, and the variance lost, of grids [N, G]."""
+    """Mean [G], orthonormal basis [G, count], standard deviation of the code, variance lost, of grids [N, G]."""
     mean = grids.mean(0)
     centred = grids - mean
-    # The samples are far fewer than the cells, so the small Gram matrix gives the components exactly.
-    values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
-    basis = centred.T @ (vectors / values.clamp(min=1e-9).sqrt()).float()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the randomised SVD draws from the global generator
+        extra = min(count + 32, *centred.shape)
+        _, values, basis = torch.svd_lowrank(centred, q=extra, niter=4)
+    values, basis = values[:count].double().square(), basis[:, :count]
     deviation = float((values.sum() / (len(grids) * count)).sqrt())
     return mean, basis, deviation, 1 - float(values.sum() / centred.double().square().sum())

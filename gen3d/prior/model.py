@@ -21,7 +21,11 @@ from gen3d.prior.denoiser import CodeDenoiser, sample_codes
 from gen3d.prior.encoder import LinearCode
 from gen3d.prior.text import TextEncoder
 
-CODE_FILE, DECODER_FILE, DENOISER_FILE = "prior_code.safetensors", "prior_decoder.safetensors", "prior_denoiser.safetensors"
+CODE_FILE, DECODER_FILE, DENOISER_FILE = (
+    "prior_code.safetensors",
+    "prior_decoder.safetensors",
+    "prior_denoiser.safetensors",
+)
 TRAINING_FILE, CONCEPTS_FILE = "prior_training.safetensors", "prior_concepts.json"
 
 

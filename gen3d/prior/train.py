@@ -62,8 +62,9 @@ def _cached_bank(
     path = folder / "bank.safetensors"
     if path.is_file():
         tensors = load_file(path)
-        code = LinearCode()
-        code.load_state_dict({k.removeprefix("code."): v for k, v in tensors.items() if k.startswith("code.")})
+        state = {k.removeprefix("code."): v for k, v in tensors.items() if k.startswith("code.")}
+        code = LinearCode(state["shape_basis"].shape[1], state["color_basis"].shape[1])
+        code.load_state_dict(state)
         bank = CodeBank(**{k.removeprefix("bank."): v for k, v in tensors.items() if k.startswith("bank.")})
         if len(bank.shape) == len(dataset):
             return code, bank

@@ -19,6 +19,13 @@ from gen3d.prior.encoder import LinearCode
 LEARNING_RATE = 2e-3
 BATCH = 16
 POINTS = 4096
+THICKEN = 0.01
+"""Added all around every object (world units): legs and wires thinner than a grid cell would not survive otherwise."""
+
+INSIDE_WEIGHT = 2.5
+"""Weight of points inside against those outside. Thin parts are few points inside among many outside, and a network in
+doubt would drop them."""
+
 CODE_NOISE = 0.05
 """Noise added to codes in training, in their own standard deviation: sampled codes are never exact."""
 
@@ -36,12 +43,13 @@ def field_batch(
         )
     ]
     points, distances, colors = (torch.stack(column) for column in zip(*samples, strict=True))
-    return points, distances, colors
+    return points, distances - THICKEN, colors
 
 
 def field_loss(distance: Tensor, color: Tensor, true_distance: Tensor, true_color: Tensor) -> dict[str, Tensor]:
     """Clamped distance (DeepSDF, Park et al. 2019), inside or outside, and colour near the surface."""
     clamp = 0.1
+    side = torch.where(true_distance < 0, INSIDE_WEIGHT, 1.0)
     gap = (distance.clamp(-clamp, clamp) - true_distance.clamp(-clamp, clamp)).abs() / clamp
     near = torch.exp(-true_distance.abs() / 0.03)
     # Points right at the surface have no side worth learning: let the weight vanish there.
@@ -49,8 +57,8 @@ def field_loss(distance: Tensor, color: Tensor, true_distance: Tensor, true_colo
     sign = F.binary_cross_entropy_with_logits(-distance / 0.01, (true_distance < 0).float(), reduction="none")
     color_gap = (color - true_color).abs().mean(-1)
     return {
-        "distance": (gap * (0.3 + near)).mean(),
-        "sign": 0.2 * (sign * weight).mean(),
+        "distance": (side * gap * (0.3 + near)).mean(),
+        "sign": 0.2 * (side * sign * weight).mean(),
         "color": 2.0 * (color_gap * near).sum() / near.sum(),
     }
 
@@ -87,7 +95,7 @@ def train_decoder(
         for name, value in losses.items():
             running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
         state.advance(time.perf_counter() - began)
-        if state.step % 20 == 0:
+        if state.step % 10 == 0:
             report(int(state.seconds), int(minutes * 60), {**running, "objects/s": state.step * BATCH / state.seconds})
     state.save()
     return state.averaged()

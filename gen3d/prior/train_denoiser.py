@@ -49,7 +49,9 @@ def train_denoiser(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * cosine_rate(state.seconds / (minutes * 60), state.step, warmup=300)
         draw = bank.draw(BATCH, state.generator)
-        loss = denoising_loss(model, torch.cat(bank.codes(draw), 1), bank.captions(draw, state.generator), state.generator)
+        loss = denoising_loss(
+            model, torch.cat(bank.codes(draw), 1), bank.captions(draw, state.generator), state.generator
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

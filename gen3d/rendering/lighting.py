@@ -12,7 +12,7 @@ LIGHTS = (
     ((0.3, 0.5, -1.0), 0.20),
     ((-0.5, 0.0, 0.9), 0.12),
 )
-"""World-space directions towards each light and its strength: a key light at the upper front right, weaker ones behind."""
+"""Direction towards each light (world) and its strength: a key light at the upper front right, weaker ones behind."""
 
 
 def studio_shading(normals: Tensor) -> Tensor:

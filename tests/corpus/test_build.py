@@ -102,7 +102,7 @@ def test_a_debian_package_is_read_without_leaving_the_scratch_folder(library: Pa
 
 
 def test_a_source_without_libraries_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No .sh3f"):
+    with pytest.raises(UsageError, match=r"No \.sh3f"):
         find_libraries(tmp_path, tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         find_libraries(tmp_path / "nothing", tmp_path)

@@ -48,7 +48,9 @@ def test_an_open_sheet_gets_a_thickness() -> None:
     corners = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
     sheet = Part(corners, np.array([[0, 1, 2], [0, 2, 3]]), np.tile([0.0, 1.0, 0.0], (4, 1)), np.ones(3))
     field = object_field([sheet], np.random.default_rng(0), 512, 2048)
-    over = (np.abs(field.volume[:, 0]) < 0.45) & (np.abs(field.volume[:, 2]) < 0.45) & (np.abs(field.volume[:, 1]) < 0.1)
+    over = (
+        (np.abs(field.volume[:, 0]) < 0.45) & (np.abs(field.volume[:, 2]) < 0.45) & (np.abs(field.volume[:, 1]) < 0.1)
+    )
     expected = np.abs(field.volume[over, 1]) - SHEET_HALF_THICKNESS
     assert np.abs(field.sdf[over] - expected).max() < 0.006
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -70,4 +72,4 @@ def test_schedules() -> None:
     times = [annealed_time(p / 10, 0.9, 0.1) for p in range(11)]
     assert times[0] == pytest.approx(0.9)
     assert times[-1] == pytest.approx(0.1)
-    assert all(a > b for a, b in zip(times, times[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(times))

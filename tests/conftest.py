@@ -1,0 +1,63 @@
+"""A tiny shape prior of the real classes: its codes are spheres of several sizes and colours."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+
+from gen3d.prior.concepts import Concepts
+from gen3d.prior.decoder import FieldDecoder
+from gen3d.prior.denoiser import CodeDenoiser
+from gen3d.prior.encoder import COLOR_GRID, DISTANCE_GRID, DISTANCE_RANGE, LinearCode, SurfaceCloud, surface_grids
+from gen3d.prior.model import ShapePrior, TrainingObjects
+from gen3d.prior.text import FEATURES
+
+
+class FixedText:
+    """A text encoder that knows two words; everything else is noise made of the letters."""
+
+    def encode(self, texts: list[str], batch_size: int = 128) -> torch.Tensor:
+        rows = []
+        for text in texts:
+            generator = torch.Generator().manual_seed(sum(text.encode()) + 1000 * ("red" in text))
+            rows.append(torch.nn.functional.normalize(torch.randn(FEATURES, generator=generator), dim=0))
+        return torch.stack(rows)
+
+
+def sphere_distances(radius: float) -> torch.Tensor:
+    axis = (torch.arange(DISTANCE_GRID) + 0.5) * (2 / DISTANCE_GRID) - 1
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return ((x**2 + y**2 + z**2).sqrt() - radius).clamp(-DISTANCE_RANGE, DISTANCE_RANGE).flatten()
+
+
+def sphere_cloud(radius: float, points: int = 1500) -> SurfaceCloud:
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(1, points, 3, generator=generator), dim=-1)
+    area = 4 * torch.pi * radius**2
+    colors = torch.tensor([0.8, 0.3, 0.2]).expand(1, points, 3)
+    return SurfaceCloud(directions * radius, torch.full((1, points), area / points), colors)
+
+
+@pytest.fixture(scope="session")
+def tiny_prior() -> ShapePrior:
+    radii = [0.4, 0.5, 0.6, 0.7]
+    distances = torch.stack([sphere_distances(radius) for radius in radii])
+    base = torch.tensor([0.8, 0.3, 0.2])[:, None].expand(3, COLOR_GRID**3).flatten()
+    shades = torch.stack([base * shade for shade in (0.6, 0.8, 1.0, 1.1)])
+    code = LinearCode(3, 2)
+    code.fit(distances, shades)
+    surfaces = torch.cat([surface_grids(sphere_cloud(radius))[0] for radius in radii])
+    code.fit_surface_map(surfaces, code.encode_distance(distances), ridge=1e-3)
+    torch.manual_seed(0)
+    decoder = FieldDecoder(code, widths=(4, 4, 4, 2), hidden=8)
+    denoiser = CodeDenoiser(5, width=16, depth=1, condition=8)
+    torch.nn.init.zeros_(denoiser.output.weight)  # every sample ends at the mean code: a sphere
+    torch.nn.init.zeros_(denoiser.output.bias)
+    codes = torch.cat([code.encode_distance(distances), code.encode_color(shades)], 1)
+    text = FixedText()
+    concepts = Concepts(["red", "ball", "a"], ["ball", "planet"], text.encode(["ball", "planet"]))
+    return ShapePrior(code, decoder, denoiser, concepts, TrainingObjects(codes, ["a", "b", "c", "d"], 1.0), text)  # type: ignore[arg-type]

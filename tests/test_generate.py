@@ -1,0 +1,143 @@
+"""The whole pipeline with a tiny prior: files, reproducibility, interruption, and the watchdog."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gen3d.config import RunConfig
+from gen3d.config_io import load_config
+from gen3d.errors import Gen3DError
+from gen3d.field_surface import field_surface, splats_on_surface, surface_cloud
+from gen3d.generate import generate
+from gen3d.interrupt import StopFlag
+from gen3d.prior.model import ShapePrior
+from gen3d.progress import LogReporter
+from gen3d.representations.splats import GaussianSplats
+from gen3d.runs import RunFolder
+from gen3d.watchdog import Watchdog
+
+SMALL = [
+    "splats.count=400", "splats.max_count=800", "optimization.steps=12", "optimization.resolution=32",
+    "optimization.views_per_step=2", "field_views.grid=24", "field_views.views=6", "field_views.refresh_every=6",
+    "prior.sample_steps=4", "prior.candidates=2", "export.image_size=48", "export.video_size=32",
+    "export.video_frames=4", "export.mesh_grid=32", "export.mesh_faces=2000",
+]  # fmt: skip
+
+
+@pytest.fixture
+def small_config(tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    monkeypatch.setattr(ShapePrior, "load", staticmethod(lambda folder=None: tiny_prior))
+    return load_config(None, SMALL, prompt="a red ball", out=str(tmp_path))
+
+
+def run_once(config: RunConfig, reporter: LogReporter | None = None) -> tuple[RunFolder, dict[str, Path]]:
+    run = RunFolder.create(config.out, config.recipe, config.prompt)
+    with StopFlag() as stop:
+        result = generate(config, run, reporter or LogReporter(), stop)
+    assert result.summary
+    return run, result.files
+
+
+def test_a_run_writes_every_file(small_config: RunConfig) -> None:
+    run, files = run_once(small_config)
+    assert set(files) == {"preview", "splats", "video", "mesh", "viewer", "metrics"}
+    for path in files.values():
+        assert path.parent == run.folder
+        assert path.stat().st_size > 100
+    metrics = json.loads(files["metrics"].read_text())
+    assert metrics["mesh"]["watertight"]
+    assert metrics["mesh"]["iou"] > 0.85
+    assert metrics["nearest_training_object"]["name"] in "abcd"
+    assert not list(run.folder.glob("*.tmp*"))
+
+
+def test_the_same_seed_gives_the_same_bytes(small_config: RunConfig) -> None:
+    first, second = (run_once(small_config)[1]["splats"].read_bytes() for _ in range(2))
+    assert first == second
+    small_config.seed = 1
+    assert run_once(small_config)[1]["splats"].read_bytes() != first
+
+
+def test_the_loss_falls(small_config: RunConfig) -> None:
+    """From grey splats of the wrong size, the views' loss ends below half of its start."""
+    small_config.optimization.steps = 60
+    small_config.splats.lr_color = 0.05
+    losses: list[float] = []
+
+    class Watcher(LogReporter):
+        def step(self, step, total, values):  # type: ignore[no-untyped-def]
+            losses.append(values["views"])
+
+    from gen3d import generate as module
+
+    original = module.splats_on_surface
+
+    def grey(surface, count, generator):  # type: ignore[no-untyped-def]
+        splats = original(surface, count, generator)
+        with torch.no_grad():
+            splats.sh.zero_()
+            splats.means.mul_(0.8)
+        return splats
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "splats_on_surface", grey)
+        run_once(small_config, Watcher())
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_a_stop_exports_what_there_is(small_config: RunConfig) -> None:
+    run = RunFolder.create(small_config.out, small_config.recipe, small_config.prompt)
+    with StopFlag() as stop:
+        stop.set()
+        files = generate(small_config, run, LogReporter(), stop).files
+    assert files["splats"].is_file()
+    assert files["mesh"].is_file()
+
+
+def test_a_missing_gpu_is_said(small_config: RunConfig) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    small_config.device = "cuda"
+    with pytest.raises(Gen3DError, match="--device cpu"):
+        run_once(small_config)
+
+
+def test_splats_lie_on_the_surface_of_their_field(tiny_prior: ShapePrior) -> None:
+    surface = field_surface(tiny_prior, torch.zeros(1, tiny_prior.code_size), 32)
+    radius = surface.vertices.norm(dim=1)
+    splats = splats_on_surface(surface, 500, torch.Generator().manual_seed(0))
+    assert (splats.means.norm(dim=1) - radius.mean()).abs().max() < 0.05
+    cloud = surface_cloud(splats, 3.0)
+    assert cloud.areas.sum().item() == pytest.approx(3.0, rel=1e-4)
+    assert cloud.points.requires_grad
+
+
+def splats() -> GaussianSplats:
+    return GaussianSplats.from_points(torch.rand(20, 3) - 0.5, torch.rand(20, 3))
+
+
+@pytest.mark.parametrize(
+    ("loss", "alpha", "said"),
+    [(float("nan"), 0.3, "loss"), (1.0, 0.0, "empty"), (1.0, 1.0, "fills"), (1.0, float("nan"), "empty")],
+)
+def test_the_watchdog_names_the_trouble(loss: float, alpha: float, said: str) -> None:
+    trouble = Watchdog(splats()).diagnose(loss, torch.full((1, 4, 4, 1), alpha))
+    assert trouble is not None
+    assert said in trouble
+
+
+def test_the_watchdog_goes_back() -> None:
+    scene = splats()
+    watchdog = Watchdog(scene)
+    before = scene.means.detach().clone()
+    assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) is None
+    with torch.no_grad():
+        scene.means.fill_(float("nan"))
+    assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) == "a parameter is not a number"
+    watchdog.restore()
+    assert torch.equal(scene.means, before)
+    assert not watchdog.exhausted
