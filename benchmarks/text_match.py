@@ -73,6 +73,18 @@ def sheet(folders: list[Path], path: Path) -> None:
     write_png(path, contact_sheet(torch.cat(images), 16, labels))
 
 
+def binding(report: dict[str, Any], held_out: set[str]) -> str:
+    """How often colour and object are both right, over all prompts that name a colour and over the held-out pairs."""
+    runs = [run for run in report["runs"] if "color" in run]
+    lines = []
+    for label, some in (("all", runs), ("never seen together", [run for run in runs if run["prompt"] in held_out])):
+        if some:
+            color = sum(run["color"]["match"] for run in some) / len(some)
+            both = sum(run["color"]["match"] and run["top1"] for run in some) / len(some)
+            lines.append(f"{label} ({len(some)}): colour {color:.0%}, colour and object {both:.0%}")
+    return "; ".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=Path, required=True)
@@ -84,6 +96,7 @@ def main() -> None:
     args = parser.parse_args()
 
     prompts = load_prompt_list(args.prompts)
+    held_out = set(load_prompt_list(Path("prompts/attributes_heldout.txt")))
     prior = ShapePrior.load()
     evaluator, gallery = Evaluator.load(), load_gallery()
     for bare in (False, True)[: 2 if args.bare else 1]:
@@ -101,6 +114,7 @@ def main() -> None:
         (out / "report.json").write_text(json.dumps(report, indent=1))
         sheet(folders, out / "sheet.png")
         print(table(report))
+        print(binding(report, held_out))
         print(
             f"{'bare samples' if bare else 'assets'}: {report['summary']}; median "
             f"{statistics.median(m['seconds'] for m in made):.1f} s, nearest training object at "

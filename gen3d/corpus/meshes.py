@@ -81,7 +81,7 @@ def _apply_material(part: Part, geometry: trimesh.Trimesh) -> None:
 
 
 def normalize(parts: list[Part]) -> None:
-    """Centres the parts on their bounding box and scales them, in place, into the cube and sphere that cameras expect."""
+    """Centres the parts on their bounding box and scales them, in place, into the cube and sphere of the cameras."""
     stacked = np.concatenate([part.vertices for part in parts])
     low, high = stacked.min(0), stacked.max(0)
     half = np.maximum((high - low) / 2, 1e-9)

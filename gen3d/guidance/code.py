@@ -22,7 +22,7 @@ from gen3d.guidance.distillation import (
 from gen3d.schedule import annealed_time
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""(noisy codes [B, K], times [B]) -> clean codes [B, K]; text and classifier-free guidance are applied already."""
+"""(noisy codes [B, K], times [B]) -> clean codes [B, K] under the guided text."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,6 @@ def refinish(colors: Tensor, points: Tensor, materials: Tensor, dominant: Domina
 
 
 def random_proportions(generator: torch.Generator, spread: float = 0.15) -> Tensor:
-    """Scale factors [3] of the axes, log-uniform within +-spread of each other, at most 1 so that objects stay inside."""
+    """Scale factors [3] of the axes, log-uniform over a range of 2 spread, at most 1 so that objects stay inside."""
     logs = (torch.rand(3, generator=generator) * 2 - 1) * spread
     return torch.exp(logs - logs.max().clamp(min=0))

@@ -10,35 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 _STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "with",
-        "and",
-        "in",
-        "on",
-        "for",
-        "to",
-        "at",
-        "by",
-        "from",
-        "its",
-        "his",
-        "her",
-        "their",
-        "some",
-        "any",
-        "one",
-        "two",
-        "three",
-        "very",
-        "made",
-        "model",
-        "3d",
-    ]
-)
+    "a an the of with and in on for to at by from its his her their some any one two three very made model 3d "
+    "top next left right front behind beside under".split()
+)  # fmt: skip
 
 
 def content_words(text: str) -> list[str]:

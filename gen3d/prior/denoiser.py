@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from gen3d.prior.text import FEATURES
 
+TIME_SHIFT = 3.0
+"""How strongly sampling prefers high noise; 1 spaces the times evenly."""
+
 
 def time_features(t: Tensor, size: int = 128) -> Tensor:
     """Sinusoidal features [B, size] of times [B] in 0..1."""
@@ -39,6 +42,9 @@ class _Block(nn.Module):
 class CodeDenoiser(nn.Module):
     """Residual MLP with adaptive layer norm: (z_t [B, K], t [B], text features [B, 768]) -> x [B, K]."""
 
+    text_mean: Tensor
+    text_scale: Tensor
+
     def __init__(self, code_size: int, width: int = 768, depth: int = 6, condition: int = 384) -> None:
         super().__init__()
         self.code_size = code_size
@@ -49,9 +55,20 @@ class CodeDenoiser(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, condition) for _ in range(depth))
         self.output = nn.Linear(width, code_size)
         self.null_text = nn.Parameter(torch.zeros(FEATURES))
+        # Text features are unit vectors around a common mean; standardised, they are as loud as the rest of the input.
+        self.register_buffer("text_mean", torch.zeros(FEATURES))
+        self.register_buffer("text_scale", torch.full((FEATURES,), math.sqrt(FEATURES / 2)))
+
+    @torch.no_grad()
+    def fit_text(self, features: Tensor) -> None:
+        """Standardises texts by the mean and deviation of the training captions' features [T, 768]."""
+        self.text_mean.copy_(features.mean(0))
+        self.text_scale.copy_(1 / features.std(0).clamp(min=1e-3))
+        self.null_text.copy_(self.text_mean)
 
     def forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        condition = self.mix(self.text(text) + self.time(time_features(t)))
+        standard = (text - self.text_mean) * self.text_scale
+        condition = self.mix(self.text(standard) + self.time(time_features(t)))
         hidden = self.input(noisy)
         for block in self.blocks:
             hidden = block(hidden, condition)
@@ -72,7 +89,10 @@ class CodeDenoiser(nn.Module):
 def sample_codes(denoiser: CodeDenoiser, text: Tensor, scale: float, steps: int, generator: torch.Generator) -> Tensor:
     """Deterministic Euler sampling of the flow from t = 1 to 0: codes [B, K] for text features [B, 768]."""
     code = torch.randn(len(text), denoiser.code_size, generator=generator)
-    times = torch.linspace(1, 0, steps + 1)
+    uniform = torch.linspace(1, 0, steps + 1)
+    # The leading components of a code are far above unit variance, so its layout is decided close to t = 1: more of
+    # the steps go there (the time shift of Esser et al. 2024).
+    times = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
     for now, following in itertools.pairwise(times):
         clean = denoiser.guided(code, now.expand(len(text)), text, scale)
         noise = (code - (1 - now) * clean) / now

@@ -79,13 +79,13 @@ class ShapePrior:
     def text_match(self, codes: Tensor, features: Tensor, generator: torch.Generator, draws: int = 32) -> Tensor:
         """How much better the text explains each code [B, K] than no text does, [B]; higher is better.
 
-        The difference of unconditional and conditional denoising errors at middle noise, as a diffusion classifier
-        (Li et al. 2023) compares prompts.
+        The difference of unconditional and conditional denoising errors at middle and high noise, as a diffusion
+        classifier (Li et al. 2023) compares prompts.
         """
         score = torch.zeros(len(codes))
         text = features.expand(len(codes), -1)
         null = self.denoiser.null_text.expand(len(codes), -1)
-        for t in torch.linspace(0.35, 0.85, draws):
+        for t in torch.linspace(0.6, 0.97, draws):
             # The same noise for all candidates keeps the comparison between them quiet.
             noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator)
             times = t.expand(len(codes))
