@@ -27,7 +27,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class CodeStep:
-    """loss: scalar whose gradient is that of SDS. target [1, K]: the clean code the prior sees. time: diffusion time."""
+    """loss: its gradient is that of SDS. target [1, K]: the clean code that the prior sees. time: diffusion time."""
 
     loss: Tensor
     target: Tensor
