@@ -158,7 +158,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert answer.returncode == 0
     for word in ("doctor", "recipes", "batch", "evaluate", "corpus build", "train prior", "train clip"):
         assert word in answer.stdout
-    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 4
+    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 3
 
 
 def test_recipes_are_listed_with_their_comment(tmp_path: Path) -> None:
