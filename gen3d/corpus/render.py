@@ -27,7 +27,7 @@ def view_angles(count: int, rng: np.random.Generator) -> np.ndarray:
 def render_object(parts: list[Part], angles: np.ndarray, size: int, supersample: int = 4) -> np.ndarray:
     """Straight-alpha RGBA images uint8 [V, size, size, 4] of normalised `parts` from `angles` [V, 2] (degrees)."""
     cameras = orbit(torch.from_numpy(angles[:, 0]), torch.from_numpy(angles[:, 1]), size * supersample)
-    vertices, faces, first_face, _first_vertex = _concatenate(parts)
+    vertices, faces, first_face = _concatenate(parts)
     images = np.empty((len(angles), size, size, 4), np.uint8)
     for view in range(len(angles)):
         fragments = rasterize(vertices, faces, cameras[view : view + 1])
@@ -36,12 +36,12 @@ def render_object(parts: list[Part], angles: np.ndarray, size: int, supersample:
     return images
 
 
-def _concatenate(parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+def _concatenate(parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     first_vertex = np.cumsum([0] + [len(part.vertices) for part in parts])
     first_face = np.cumsum([0] + [len(part.faces) for part in parts])
     vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
     faces = np.concatenate([part.faces + offset for part, offset in zip(parts, first_vertex, strict=False)])
-    return torch.from_numpy(vertices), torch.from_numpy(faces.astype(np.int32)), first_face, first_vertex
+    return torch.from_numpy(vertices), torch.from_numpy(faces.astype(np.int32)), first_face
 
 
 def _shade(
