@@ -2,9 +2,9 @@
 
     python benchmarks/text_match.py --prompts prompts/evaluation60.txt [--bare] [--preset NAME] [--out FOLDER]
 
-Every prompt goes through the default pipeline without its slow exports (video, mesh, web page); the splats are kept and
-scored by the in-house CLIP, which guides nothing, at held-out poses, among the names of all training objects.
---bare adds, for each prompt, one plain sample of the shape prior laid out as splats and not optimised.
+Every prompt goes through the default pipeline without its exports; the scene is scored by the in-house CLIP, which
+guides nothing, at held-out poses, among the names of all training objects.
+--bare adds, for each prompt, one plain sample of the shape prior as the initial scene, not optimised.
 """
 
 from __future__ import annotations
@@ -14,32 +14,41 @@ import json
 import os
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from torch import Tensor
 
-from gen3d.cameras import turntable
+from gen3d.cameras import Cameras, turntable
 from gen3d.config import RunConfig
 from gen3d.config_io import dump_config, load_config
 from gen3d.evaluation.encoder import Evaluator, load_gallery
-from gen3d.evaluation.evaluate import evaluate_runs, render_run, table
+from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
 from gen3d.export.images import contact_sheet, write_png
-from gen3d.export.ply import write_splats
 from gen3d.generate import best_sample, initial_scene, optimize
 from gen3d.interrupt import StopFlag
+from gen3d.outputs import on_white, views_of
 from gen3d.prior.model import ShapePrior
 from gen3d.progress import LogReporter
 from gen3d.prompts import load_prompt_list, slugify
-from gen3d.representations.splats import GaussianSplats
 from gen3d.runs import RunFolder
 
 
-def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> dict[str, Any]:
-    """One asset in `folder` (splats.ply and config.yaml); returns its seconds and nearest training object."""
+@dataclass
+class Asset:
+    """What became of one prompt. views: images on white and alphas at the held-out poses. sheet: four more views."""
+
+    views: tuple[Tensor, Tensor]
+    sheet: Tensor
+    facts: dict[str, Any]
+
+
+def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> Asset:
+    """One asset; `folder` gets its config.yaml, by which it is known."""
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(config.seed)
     features = prior.text.encode([config.prompt])[0]
@@ -51,26 +60,26 @@ def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> dict
     if not bare:
         with StopFlag() as stop:
             code = optimize(scene, prior, features, config, RunFolder(folder), LogReporter(), stop, generator)
-    save(scene.splats, folder / "splats.ply")
+    seconds = time.perf_counter() - began
     (folder / "config.yaml").write_text(dump_config(config))
     name, distance = prior.nearest_training_object(code)
-    return {"seconds": time.perf_counter() - began, "nearest": name, "distance": distance}
+    render = views_of(scene.representation, held_out_cameras())
+    images = (render.rgb + 1 - render.alpha).clamp(0, 1)
+    sheet = on_white(scene.representation, turntable(4, 96, start=20.0))
+    return Asset((images, render.alpha), sheet, {"seconds": seconds, "nearest": name, "distance": distance})
 
 
-def save(splats: GaussianSplats, path: Path) -> None:
-    write_splats(
-        path, splats.means, splats.unit_quats, splats.log_scales, splats.opacity_logits, splats.sh.detach()[:, 0]
-    )
+def write_sheet(assets: dict[Path, Asset], path: Path) -> None:
+    """Front, side and back of every asset."""
+    labels = [label for folder in assets for label in (folder.name[:14], "", "", "")]
+    write_png(path, contact_sheet(torch.cat([asset.sheet for asset in assets.values()]), 16, labels))
 
 
-def sheet(folders: list[Path], path: Path) -> None:
-    """Front, side and back of every asset, one row each."""
-    images, labels = [], []
-    for folder in folders:
-        views, _ = render_run(folder, turntable(4, 96, start=20.0))
-        images.append(views)
-        labels += [folder.name[:14], "", "", ""]
-    write_png(path, contact_sheet(torch.cat(images), 16, labels))
+def evaluate(evaluator: Evaluator, gallery: list[str], prompts: list[str], assets: dict[Path, Asset]) -> dict[str, Any]:
+    def views(folder: Path, _: Cameras) -> tuple[Tensor, Tensor]:
+        return assets[folder].views
+
+    return evaluate_runs(evaluator, list(assets), gallery, LogReporter(), prompts, views)
 
 
 def binding(report: dict[str, Any], held_out: set[str]) -> str:
@@ -101,18 +110,17 @@ def main() -> None:
     evaluator, gallery = Evaluator.load(), load_gallery()
     for bare in (False, True)[: 2 if args.bare else 1]:
         out = args.out / ("bare" if bare else "asset")
-        folders, made = [], []
+        assets: dict[Path, Asset] = {}
         for prompt in prompts:
             config = load_config(None, args.overrides, args.preset, prompt=prompt, seed=args.seed)
-            folders.append(out / slugify(prompt))
-            made.append(make(prior, config, folders[-1], bare))
-            print(
-                f"{made[-1]['seconds']:5.1f} s  {prompt}  (nearest: {made[-1]['nearest']}, {made[-1]['distance']:.2f})"
-            )
-        report = evaluate_runs(evaluator, folders, gallery, LogReporter(), prompts)
-        report["made"] = made
-        (out / "report.json").write_text(json.dumps(report, indent=1))
-        sheet(folders, out / "sheet.png")
+            folder = out / slugify(prompt)
+            assets[folder] = make(prior, config, folder, bare)
+            facts = assets[folder].facts
+            print(f"{facts['seconds']:5.1f} s  {prompt}  (nearest: {facts['nearest']}, {facts['distance']:.2f})")
+        report = evaluate(evaluator, gallery, prompts, assets)
+        made = [asset.facts for asset in assets.values()]
+        (out / "report.json").write_text(json.dumps({**report, "made": made}, indent=1))
+        write_sheet(assets, out / "sheet.png")
         print(table(report))
         print(binding(report, held_out))
         print(

@@ -89,6 +89,8 @@ class RunConfig:
 
     prompt: str = ""
     recipe: str = "mini"
+    representation: str = "splats"
+    """What is optimised: one of `gen3d.representations.table.REPRESENTATIONS`."""
     seed: int = 0
     device: str = "auto"
     out: str = "outputs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import re
@@ -11,6 +12,9 @@ from gen3d.errors import UsageError
 
 RECIPES = ("mini",)
 """The recipes that `gen3d.generate` knows."""
+
+REPRESENTATIONS = ("splats",)
+"""The names in `gen3d.representations.table`, which this module may not import; a test compares them."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
@@ -66,6 +70,11 @@ def validate(config: RunConfig) -> None:
     if config.recipe not in RECIPES:
         known = " or ".join(f"'{name}'" for name in RECIPES)
         raise UsageError(f"There is no recipe named '{config.recipe[:80]}'. Did you mean {known}?")
+    if config.representation not in REPRESENTATIONS:
+        named = config.representation[:80]
+        near = difflib.get_close_matches(named.lower(), REPRESENTATIONS, 1, 0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"There is no representation named '{named}': use one of {', '.join(REPRESENTATIONS)}.{hint}")
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", config.device):
         raise UsageError(f"The device is '{config.device[:80]}', but must be 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     if not config.out.strip() or not config.out.isprintable():

@@ -1,4 +1,4 @@
-"""The surface of a decoded field: a coloured mesh, its rendered views, and Gaussians laid on it."""
+"""What the shape prior's decoded fields look like: their surface, and the views that a scene is compared with."""
 
 from __future__ import annotations
 
@@ -7,44 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.cameras import Cameras, random_orbit
+from gen3d.config import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import extract_mesh
-from gen3d.prior.encoder import SurfaceCloud
 from gen3d.prior.model import ShapePrior
-from gen3d.rendering.lighting import studio_shading
-from gen3d.rendering.mesh import render_mesh, vertex_normals
-from gen3d.representations.splats import GaussianSplats
-
-DISC_OVERLAP = 0.75
-"""Standard deviation of a Gaussian disc over the spacing of the points, enough for a surface without holes."""
-
-
-@dataclass(frozen=True)
-class FieldSurface:
-    """vertices [V, 3], faces [F, 3], unit normals [V, 3], unlit sRGB albedo [V, 3] of the zero level of a field."""
-
-    vertices: Tensor
-    faces: Tensor
-    normals: Tensor
-    albedo: Tensor
-
-    @property
-    def lit(self) -> Tensor:
-        """Vertex colours [V, 3] under the studio lighting."""
-        return (self.albedo * studio_shading(self.normals)).clamp(0, 1)
-
-    def render(self, cameras: Cameras, supersample: int = 2) -> tuple[Tensor, Tensor]:
-        """Lit views: rgb [B, H, W, 3] premultiplied, alpha [B, H, W, 1]."""
-        return render_mesh(self.vertices, self.faces, self.lit, cameras, supersample=supersample, lighting=None)
-
-    def triangle_areas(self) -> Tensor:
-        a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
-        return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
+from gen3d.rendering.mesh import vertex_normals
+from gen3d.representations.shape import Shape
 
 
 @torch.no_grad()
-def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> FieldSurface:
+def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> Shape:
     """The surface of the field that `code` [1, K] decodes to, found on a grid of `grid` cells a side.
 
     Raises Gen3DError when the field has no surface.
@@ -57,34 +30,36 @@ def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> FieldSurface:
     faces = torch.from_numpy(mesh.faces.copy()).int()
     field = prior.field(code)
     albedo = torch.cat([prior.decoder.query(field, chunk[None])[1][0] for chunk in vertices.split(65536)])
-    return FieldSurface(vertices, faces, vertex_normals(vertices, faces), albedo)
+    return Shape(vertices, faces, vertex_normals(vertices, faces), albedo, distances)
 
 
-def splats_on_surface(surface: FieldSurface, count: int, generator: torch.Generator) -> GaussianSplats:
-    """`count` flat Gaussians spread evenly over a surface, coloured under the studio lighting."""
-    areas = surface.triangle_areas()
-    total = float(areas.sum())
-    draws = (torch.arange(count) + torch.rand(count, generator=generator)) / count * total
-    face = torch.searchsorted(areas.cumsum(0), draws).clamp(max=len(areas) - 1)
-    u, v = torch.rand(count, generator=generator).sqrt(), torch.rand(count, generator=generator)
-    weights = torch.stack([1 - u, u * (1 - v), u * v], 1)[..., None]  # [N, 3, 1]
-    corners = surface.faces[face].long()
-    normals = torch.nn.functional.normalize((surface.normals[corners] * weights).sum(1), dim=-1)
-    return GaussianSplats.from_points(
-        points=(surface.vertices[corners] * weights).sum(1),
-        colors=(surface.lit[corners] * weights).sum(1),
-        scales=torch.full((count,), DISC_OVERLAP * (total / count) ** 0.5),
-        opacity=0.95,
-        normals=normals,
-    )
+@dataclass
+class FieldTarget:
+    """Views of the field that a code decodes to: what the scene should look like for the next steps."""
 
+    cameras: Cameras
+    rgb: Tensor  # [V, H, W, 3] premultiplied
+    alpha: Tensor  # [V, H, W, 1]
+    age: int = 0
 
-def surface_cloud(splats: GaussianSplats, area: float) -> SurfaceCloud:
-    """The splats as a surface cloud of the given total area, differentiable in every parameter.
+    @staticmethod
+    def empty() -> FieldTarget:
+        return FieldTarget(Cameras(torch.eye(4)[None], torch.eye(3)[None], 1, 1), torch.empty(0), torch.empty(0))
 
-    Each Gaussian stands for an area in proportion to its opacity and the product of its two longest axes.
-    """
-    longest = splats.scales.topk(2, dim=1).values.prod(1)
-    weight = splats.opacities * longest
-    areas = weight * (area / weight.sum().detach().clamp(min=1e-12))
-    return SurfaceCloud(splats.means[None], areas[None], splats.base_colors.clamp(0, 1)[None])
+    @staticmethod
+    def of(prior: ShapePrior, code: Tensor, config: RunConfig, generator: torch.Generator) -> FieldTarget:
+        """Decodes `code` and renders it from random views. An empty field raises Gen3DError."""
+        surface = field_surface(prior, code, config.field_views.grid)
+        settings = config.optimization
+        elevations = (settings.elevation_min, settings.elevation_max)
+        cameras = random_orbit(config.field_views.views, settings.resolution, generator, elevations)
+        rgb, alpha = surface.render(cameras)
+        return FieldTarget(cameras, rgb, alpha)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Cameras, Tensor, Tensor]:
+        """`count` of the views."""
+        pick = torch.randperm(len(self.cameras), generator=generator)[:count]
+        cameras = Cameras(
+            self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height
+        )
+        return cameras, self.rgb[pick], self.alpha[pick]

@@ -11,70 +11,81 @@ import torch
 import trimesh
 from torch import Tensor
 
-from gen3d.cameras import orbit, turntable
+from gen3d.cameras import Cameras, orbit, turntable
 from gen3d.config import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.encoder import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
 from gen3d.export.glb import write_glb
 from gen3d.export.images import contact_sheet, write_png, write_video
-from gen3d.export.mesh import mesh_from_field
+from gen3d.export.mesh import mesh_from_field, mesh_from_surface
 from gen3d.export.ply import SplatCloud, write_splats
 from gen3d.export.viewer import write_viewer
 from gen3d.prior.model import ShapePrior
 from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.mesh import vertex_normals
+from gen3d.rendering.views import Render
+from gen3d.representations.adaptive import SplatScene
+from gen3d.representations.contract import Representation
+from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats
 from gen3d.runs import RunFolder
 
 log = logging.getLogger(__name__)
 
 SHEET_VIEWS = 8
+VIEWS_AT_ONCE = 4
 MESH_VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 
 
-def on_white(splats: GaussianSplats, cameras: Any) -> Tensor:
-    """Images [B, H, W, 3] of the splats before white."""
-    with torch.no_grad():
-        render = splats.render(cameras)
+def on_white(scene: Representation, cameras: Cameras) -> Tensor:
+    """Images [B, H, W, 3] of the scene before white."""
+    render = views_of(scene, cameras)
     return (render.rgb + 1 - render.alpha).clamp(0, 1)
 
 
-def write_preview(splats: GaussianSplats, run: RunFolder, size: int) -> Path:
+@torch.no_grad()
+def views_of(scene: Representation, cameras: Cameras) -> Render:
+    """rgb, alpha and depth of many views, a few at a time, which keeps the peak of memory low."""
+    parts = [scene.render(cameras[i : i + VIEWS_AT_ONCE]) for i in range(0, len(cameras), VIEWS_AT_ONCE)]
+    return Render(*(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "alpha", "depth")))
+
+
+def write_preview(scene: Representation, run: RunFolder, size: int) -> Path:
     """`preview.png`: a contact sheet of eight azimuths, front first."""
-    images = on_white(splats, turntable(SHEET_VIEWS, size))
+    images = on_white(scene, turntable(SHEET_VIEWS, size))
     labels = [f"{round(i * 360 / SHEET_VIEWS)}°" for i in range(SHEET_VIEWS)]
     write_png(run.path("preview.png"), contact_sheet(images, 4, labels))
     return run.path("preview.png")
 
 
 def export_run(
-    splats: GaussianSplats, prior: ShapePrior, code: Tensor, config: RunConfig, run: RunFolder, seconds: float
+    scene: Representation, prior: ShapePrior, code: Tensor, config: RunConfig, run: RunFolder, seconds: float
 ) -> tuple[str, dict[str, Path]]:
     """Writes all files of a finished run; returns the line on how well it matches, and the files by name."""
     export = config.export
-    cloud = SplatCloud(
-        splats.means.detach(), splats.unit_quats.detach(), splats.log_scales.detach(),
-        splats.opacity_logits.detach(), splats.sh.detach()[:, 0], None,
-    )  # fmt: skip
-    files = {"preview": write_preview(splats, run, export.image_size)}
-    files["splats"] = run.path("splats.ply")
-    write_splats(files["splats"], cloud.means, cloud.quats, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc)
+    files = {"preview": write_preview(scene, run, export.image_size)}
     files["video"] = run.path("turntable.mp4")
     frames = turntable(export.video_frames, export.video_size)
     write_video(
-        files["video"], (on_white(splats, frames[i : i + 1])[0] for i in range(export.video_frames)), export.video_fps
+        files["video"], (on_white(scene, frames[i : i + 1])[0] for i in range(export.video_frames)), export.video_fps
     )
-    mesh, mesh_stats = surface_mesh(splats, prior, code, config)
+    mesh, mesh_stats = surface_mesh(scene, prior, code, config)
     files["mesh"] = run.path("mesh.glb")
     write_glb(files["mesh"], mesh, config.prompt)
+    splats = gaussians_of(scene, mesh, config)
+    cloud = splat_cloud(splats)
+    files["splats"] = run.path("splats.ply")
+    write_splats(files["splats"], cloud.means, cloud.quats, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc)
     if export.viewer:
         files["viewer"] = run.path("viewer.html")
         write_viewer(files["viewer"], config.prompt, cloud, mesh, trained_size=config.optimization.resolution)
-    scores = match_scores(splats, config.prompt)
+    scores = match_scores(scene, config.prompt)
     nearest, distance = prior.nearest_training_object(code)
     metrics = {
         "match": scores,
         "mesh": mesh_stats,
+        "representation": config.representation,
         "splats": splats.num_gaussians,
         "nearest_training_object": {"name": nearest, "distance": round(distance, 4)},
         "seconds": round(seconds, 2),
@@ -84,20 +95,52 @@ def export_run(
     return summary, files
 
 
-def surface_mesh(
-    splats: GaussianSplats, prior: ShapePrior, code: Tensor, config: RunConfig
-) -> tuple[trimesh.Trimesh, dict[str, Any]]:
-    """The asset as a closed mesh: the field of `code`, at the level that looks like the splats, in their colours.
+def splat_cloud(splats: GaussianSplats) -> SplatCloud:
+    """The Gaussians as the writers take them."""
+    return SplatCloud(
+        splats.means.detach(), splats.unit_quats.detach(), splats.log_scales.detach(),
+        splats.opacity_logits.detach(), splats.sh.detach()[:, 0], None,
+    )  # fmt: skip
 
-    The splats carry the studio lighting in their colours; the mesh gets albedo, so that viewers can light it.
+
+def gaussians_of(scene: Representation, mesh: trimesh.Trimesh, config: RunConfig) -> GaussianSplats:
+    """The scene's own Gaussians, or flat ones laid on its mesh, lit like everything that is rendered."""
+    if isinstance(scene, SplatScene):
+        return scene.splats
+    return SplatScene.from_shape(mesh_shape(mesh), config.splats, torch.Generator().manual_seed(config.seed)).splats
+
+
+def mesh_shape(mesh: trimesh.Trimesh) -> Shape:
+    """A mesh with vertex colours as a shape to sample; it has no distances."""
+    vertices = torch.from_numpy(np.array(mesh.vertices)).float()
+    faces = torch.from_numpy(np.array(mesh.faces)).int()
+    assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
+    albedo = torch.from_numpy(np.array(mesh.visual.vertex_colors)[:, :3]).float() / 255
+    return Shape(vertices, faces, vertex_normals(vertices, faces), albedo, torch.empty(0, 0, 0))
+
+
+def surface_mesh(
+    scene: Representation, prior: ShapePrior, code: Tensor, config: RunConfig
+) -> tuple[trimesh.Trimesh, dict[str, Any]]:
+    """The asset as a coloured mesh that looks like the renders; closed where it comes from a field.
+
+    Splats have no surface of their own: theirs is the field of `code`, at the level that looks like them. The renders
+    carry the studio lighting in their colours; the mesh gets albedo, so that viewers can light it.
     """
     azimuths = torch.arange(8) * 45.0
     cameras = orbit(azimuths.repeat(len(MESH_VIEW_ELEVATIONS)), torch.tensor(MESH_VIEW_ELEVATIONS).repeat_interleave(8),
                     config.export.image_size)  # fmt: skip
-    with torch.no_grad():
-        render = splats.render(cameras)
-    field = -prior.distance_grid(code, config.export.mesh_grid).numpy()
-    mesh, stats = mesh_from_field(field, (render.rgb, render.alpha), cameras, max_faces=config.export.mesh_faces)
+    views = views_of(scene, cameras)
+    if isinstance(scene, SplatScene):
+        source: Tensor | trimesh.Trimesh = -prior.distance_grid(code, config.export.mesh_grid)
+    else:
+        source = scene.mesh_source(config.export.mesh_grid)
+    if isinstance(source, trimesh.Trimesh):
+        mesh, stats = mesh_from_surface(source, (views.rgb, views.alpha), cameras, max_faces=config.export.mesh_faces)
+    else:
+        mesh, stats = mesh_from_field(
+            source.numpy(), (views.rgb, views.alpha), cameras, max_faces=config.export.mesh_faces
+        )
     shading = studio_shading(torch.from_numpy(np.asarray(mesh.vertex_normals).copy()).float()).numpy()
     assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
     colors = np.array(mesh.visual.vertex_colors, np.float32)
@@ -106,14 +149,13 @@ def surface_mesh(
     return mesh, stats
 
 
-def match_scores(splats: GaussianSplats, prompt: str) -> dict[str, Any]:
+def match_scores(scene: Representation, prompt: str) -> dict[str, Any]:
     """How well held-out views match the prompt by the packaged evaluator; empty when it is not installed."""
     try:
         evaluator, gallery = Evaluator.load(), load_gallery()
     except Gen3DError as error:
         log.warning("%s", error)
         return {}
-    with torch.no_grad():
-        render = splats.render(held_out_cameras())
+    render = views_of(scene, held_out_cameras())
     images = (render.rgb + 1 - render.alpha).clamp(0, 1)
     return score_renders(evaluator, images, prompt, gallery, held_out_azimuths(), render.alpha)

@@ -11,7 +11,9 @@ def linear(start: float, end: float, progress: float) -> float:
 
 
 def exponential(start: float, end: float, progress: float) -> float:
-    """Log-linear interpolation, as learning rates decay in 3DGS (Kerbl et al. 2023); both ends must be positive."""
+    """Log-linear interpolation, as learning rates decay in 3DGS (Kerbl et al. 2023); linear where an end is 0."""
+    if min(start, end) <= 0:
+        return linear(start, end, progress)
     return math.exp(linear(math.log(start), math.log(end), progress))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d.representations.splats import PARAMETERS, GaussianSplats
+from gen3d.representations.contract import Representation
 
 MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.98
 """Mean alpha of a healthy view: below the scene is empty, above it fills the image like fog."""
@@ -20,7 +20,7 @@ MAX_ROLLBACKS = 3
 class Watchdog:
     """Keeps the last healthy scene; `diagnose` names what is wrong with the present one."""
 
-    splats: GaussianSplats
+    scene: Representation
     rollbacks: int = 0
 
     def __post_init__(self) -> None:
@@ -28,7 +28,7 @@ class Watchdog:
 
     def remember(self) -> None:
         """Takes the present scene as healthy."""
-        self._good = {name: getattr(self.splats, name).detach().clone() for name in PARAMETERS}
+        self._good = self.scene.snapshot()
 
     def diagnose(self, loss: float, alpha: Tensor) -> str | None:
         """None for a healthy step, else what is wrong. alpha: [B, H, W, 1] of the step's renders."""
@@ -39,7 +39,8 @@ class Watchdog:
             return "the scene is empty"
         if coverage > MAX_COVERAGE:
             return "the scene fills the whole view"
-        if any(not bool(torch.isfinite(getattr(self.splats, name)).all()) for name in PARAMETERS):
+        parameters = (parameter for group in self.scene.param_groups() for parameter in group["params"])
+        if any(not bool(torch.isfinite(parameter).all()) for parameter in parameters):
             return "a parameter is not a number"
         return None
 
@@ -50,5 +51,4 @@ class Watchdog:
     def restore(self) -> None:
         """Puts the last healthy scene back, as new parameters; the optimiser has to be made anew."""
         self.rollbacks += 1
-        for name, value in self._good.items():
-            setattr(self.splats, name, torch.nn.Parameter(value.clone()))
+        self.scene.restore(self._good)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gen3d.config import RunConfig
+from gen3d.config import RunConfig, SplatsConfig
 from gen3d.config_io import load_config
 from gen3d.errors import Gen3DError
-from gen3d.field_surface import field_surface, splats_on_surface, surface_cloud
+from gen3d.field_surface import field_surface
 from gen3d.generate import generate
 from gen3d.interrupt import StopFlag
 from gen3d.prior.model import ShapePrior
 from gen3d.progress import LogReporter
+from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.splats import GaussianSplats
 from gen3d.runs import RunFolder
 from gen3d.watchdog import Watchdog
@@ -72,19 +73,17 @@ def test_the_loss_falls(small_config: RunConfig) -> None:
         def step(self, step, total, values):  # type: ignore[no-untyped-def]
             losses.append(values["views"])
 
-    from gen3d import generate as module
+    original = SplatScene.from_shape
 
-    original = module.splats_on_surface
-
-    def grey(surface, count, generator):  # type: ignore[no-untyped-def]
-        splats = original(surface, count, generator)
+    def grey(shape, settings, generator):  # type: ignore[no-untyped-def]
+        scene = original(shape, settings, generator)
         with torch.no_grad():
-            splats.sh.zero_()
-            splats.means.mul_(0.8)
-        return splats
+            scene.splats.sh.zero_()
+            scene.splats.means.mul_(0.8)
+        return scene
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "splats_on_surface", grey)
+        patch.setattr(SplatScene, "from_shape", staticmethod(grey))
         run_once(small_config, Watcher())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
@@ -109,15 +108,16 @@ def test_a_missing_gpu_is_said(small_config: RunConfig) -> None:
 def test_splats_lie_on_the_surface_of_their_field(tiny_prior: ShapePrior) -> None:
     surface = field_surface(tiny_prior, torch.zeros(1, tiny_prior.code_size), 32)
     radius = surface.vertices.norm(dim=1)
-    splats = splats_on_surface(surface, 500, torch.Generator().manual_seed(0))
-    assert (splats.means.norm(dim=1) - radius.mean()).abs().max() < 0.05
-    cloud = surface_cloud(splats, 3.0)
-    assert cloud.areas.sum().item() == pytest.approx(3.0, rel=1e-4)
+    scene = SplatScene.from_shape(surface, SplatsConfig(count=500), torch.Generator().manual_seed(0))
+    assert (scene.splats.means.norm(dim=1) - radius.mean()).abs().max() < 0.05
+    cloud = scene.surface_cloud()
+    assert cloud.areas.sum().item() == pytest.approx(surface.area, rel=1e-4)
     assert cloud.points.requires_grad
 
 
-def splats() -> GaussianSplats:
-    return GaussianSplats.from_points(torch.rand(20, 3) - 0.5, torch.rand(20, 3))
+def splats() -> SplatScene:
+    points = GaussianSplats.from_points(torch.rand(20, 3) - 0.5, torch.rand(20, 3))
+    return SplatScene(points, SplatsConfig(), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_the_watchdog_names_the_trouble(loss: float, alpha: float, said: str) ->
 def test_the_watchdog_goes_back() -> None:
     scene = splats()
     watchdog = Watchdog(scene)
-    before = scene.means.detach().clone()
+    before = scene.splats.means.detach().clone()
     assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) is None
     with torch.no_grad():
-        scene.means.fill_(float("nan"))
+        scene.splats.means.fill_(float("nan"))
     assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) == "a parameter is not a number"
     watchdog.restore()
-    assert torch.equal(scene.means, before)
+    assert torch.equal(scene.splats.means, before)
     assert not watchdog.exhausted

@@ -78,8 +78,8 @@ def soften(rgba: Tensor, generator: torch.Generator) -> Tensor:
     """
     parts = []
     for kind, part in zip(SOFTENINGS, rgba.tensor_split(len(SOFTENINGS)), strict=True):
-        size, sigma = rgba.shape[-1], float(uniform(1, 0.5, 1.6, generator))
-        coarse = round(size * float(uniform(1, 0.3, 0.8, generator)))
+        size, sigma = rgba.shape[-1], float(uniform(1, 0.4, 1.1, generator))
+        coarse = round(size * float(uniform(1, 0.5, 0.95, generator)))
         if kind in ("resample", "both") and len(part):
             small = F.interpolate(part, size=(coarse, coarse), mode="bilinear", antialias=True, align_corners=False)
             part = F.interpolate(small, size=rgba.shape[2:], mode="bilinear", align_corners=False)

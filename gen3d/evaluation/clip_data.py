@@ -1,10 +1,13 @@
 """Training batches of the evaluator: views of distinct objects with a caption each, many of them recoloured.
 
-Twenty-five chairs share a noun, so the first nouns of a batch are distinct: chance would otherwise fill it with
-chairs. The nouns of different objects may still overlap ("armchair" is a "chair" too); where a text's noun fits
-another object's image that pair is neither positive nor negative but left out of the loss, as OpenShape leaves out
-near-duplicates. Counting such pairs as positives would teach that any chair matches any chair caption, colour and
-all.
+Twenty-five chairs share a noun, so a batch holds only a few objects of the same first noun: chance would otherwise
+fill it with chairs. The nouns of different objects may still overlap ("armchair" is a "chair" too); where a text's
+noun fits another object's image that pair is neither positive nor negative but left out of the loss, as OpenShape
+leaves out near-duplicates. Counting such pairs as positives would teach that any chair matches any chair caption,
+colour and all.
+
+A batch of a hundred captions says little about six hundred names, so every step also draws names of the gallery that
+are wrong for some of its images: further negatives, which cost a few tokens each instead of an image.
 
 Where every noun is distinct a model may ignore colours altogether, so some objects come twice, in two colours that
 their captions name: only colour tells such twins apart.
@@ -16,6 +19,7 @@ The evaluator judges, so unlike the generator's prior it may see every colour an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen3d.corpus.captions import COLORS, recolored, with_article
+from gen3d.corpus.captions import COLORS, nouns, recolored, with_article
 from gen3d.corpus.store import Corpus, ObjectRecord
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.augment import augment, recolor
@@ -59,12 +63,14 @@ class Palette:
 @dataclass(frozen=True)
 class ClipBatch:
     """images [B, 3, H, W] in 0..1, their texts, and ignored [B, B] bool: image i may fit text j, which is not its
-    own.
+    own. names: N phrases more, wrong for every image but those of names_ignored [B, N] bool.
     """
 
     images: Tensor
     texts: list[str]
     ignored: Tensor
+    names: list[str]
+    names_ignored: Tensor
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class ClipBatches:
     """Probability that an object without a twin is recoloured; with the twins about 0.4 of all images are."""
     NOUN_CAPTION = 0.4
     VIEW_CAPTION = 0.15
+    NAMES = 160
+    """Names of the gallery that every step adds to the captions as negatives."""
 
     def __init__(self, corpus: Corpus, indices: Sequence[int], batch_size: int, palette: Palette, seed: int) -> None:
         """indices: the objects to draw from; palette: two colours or more.
@@ -90,6 +98,8 @@ class ClipBatches:
         self.views, self.cameras = corpus.array("views"), corpus.array("cameras")
         self.indices = [int(i) for i in indices if self.records[int(i)].captions and self.records[int(i)].nouns]
         self.batch_size, self.palette, self.seed = batch_size, palette, seed
+        self.gallery = gallery_names([self.records[i] for i in self.indices], palette)
+        self._general = {name: set(nouns(name)) for name in self.gallery}
         if len({self.records[i].nouns[0] for i in self.indices}) < 2:
             raise Gen3DError(
                 f"The corpus '{corpus.folder}' has {len(self.indices)} captioned training objects and fewer than two "
@@ -102,20 +112,24 @@ class ClipBatches:
         chosen = torch.randint(self.views.shape[1], (len(samples),), generator=generator).tolist()
         texts = [self._text(sample, view, generator) for sample, view in zip(samples, chosen, strict=True)]
         images = self._images(samples, chosen, texts, generator)
-        return ClipBatch(images, texts, self._ignored(samples, texts))
+        order = torch.randperm(len(self.gallery), generator=generator)[: self.NAMES].tolist()
+        names = [self.gallery[i] for i in order]
+        fits = torch.tensor([[self._may_be(sample, name) for name in names] for sample in samples], dtype=torch.bool)
+        phrases = [with_article(name) for name in names]
+        return ClipBatch(images, texts, self._ignored(samples, texts), phrases, fits.view(len(samples), len(names)))
 
     def _draw(self, generator: torch.Generator) -> list[_Sample]:
-        twins = self.batch_size // 8
-        names, taken = list(self.palette.colors), set[str]()
+        twins, repeats = self.batch_size // 8, max(1, self.batch_size // 32)
+        names, taken = list(self.palette.colors), Counter[str]()
         samples: list[_Sample] = []
         for position in torch.randperm(len(self.indices), generator=generator).tolist():
             if len(samples) + 1 >= self.batch_size and samples:
                 break
             index = self.indices[position]
             record = self.records[index]
-            if record.nouns[0] in taken:
+            if taken[record.nouns[0]] >= repeats:
                 continue
-            taken.add(record.nouns[0])
+            taken[record.nouns[0]] += 1
             colors = torch.randperm(len(names), generator=generator)[:2].tolist()
             draw = float(torch.rand((), generator=generator))
             # A noun that names its own colours ("red cube on a blue ball") cannot be told a new one.
@@ -131,19 +145,24 @@ class ClipBatches:
 
     def _ignored(self, samples: list[_Sample], texts: list[str]) -> Tensor:
         names = [self._noun_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
-        nouns = [set(self.records[sample.index].nouns) for sample in samples]
+        fitting = [set(self.records[sample.index].nouns) for sample in samples]
         return torch.tensor(
             [
                 # Twins share all nouns, but their texts name different colours: they are negatives of each other.
-                [name in nouns[i] and samples[i].index != samples[j].index for j, name in enumerate(names)]
+                [name in fitting[i] and samples[i].index != samples[j].index for j, name in enumerate(names)]
                 for i in range(len(samples))
             ]
         )
 
+    def _may_be(self, sample: _Sample, name: str) -> bool:
+        """Whether the object may be called `name`: one of its own nouns, or a more special one than its best."""
+        own = self.records[sample.index].nouns
+        return name in own or own[0] in self._general[name] or name.endswith(f" {own[0]}")
+
     def _noun_of(self, sample: _Sample, text: str) -> str:
         """The noun of the object that `text` uses: the longest that it mentions."""
-        nouns = self.records[sample.index].nouns
-        return max((noun for noun in nouns if mentions(text, noun)), key=len, default=nouns[0])
+        own = self.records[sample.index].nouns
+        return max((noun for noun in own if mentions(text, noun)), key=len, default=own[0])
 
     def _may_recolor(self, record: ObjectRecord) -> bool:
         # Of people a colour word would be about the skin, not the clothes.

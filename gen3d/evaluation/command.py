@@ -23,6 +23,7 @@ def add_train_clip_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoints", default="checkpoints/clip", help="folder to continue from (default: checkpoints/clip)"
     )
+    parser.add_argument("--initial", metavar="FOLDER", help="finished weights to start a new training from")
     parser.add_argument("--minutes", type=float, help=f"time budget (default: {DEFAULT_MINUTES:g})")
     parser.add_argument("--steps", type=int, help="step budget instead, for results that depend on the seed alone")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -53,7 +54,10 @@ def run_train_clip(args: argparse.Namespace, reporter: Reporter) -> int:
     corpus, palette, out = Corpus(args.corpus), Palette.of_corpus(), Path(args.out or packaged_weights())
     reporter.stage("training the evaluator")
     with StopFlag() as stop:
-        result = train_clip(corpus, Path(args.checkpoints), training, palette, reporter=reporter, stop=stop)
+        initial = Path(args.initial) if args.initial else None
+        result = train_clip(
+            corpus, Path(args.checkpoints), training, palette, reporter=reporter, stop=stop, initial=initial
+        )
     if not result.finished:
         reporter.warn(f"Stopped after {result.steps} steps; the same command goes on from {args.checkpoints}.")
         return 130

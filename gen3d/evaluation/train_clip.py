@@ -25,6 +25,7 @@ from gen3d.evaluation.clip_model import (
     VOCABULARY_NAME,
     build_clip,
     encode_text,
+    load_clip,
     mini_config,
     normalise_images,
     save_clip,
@@ -88,12 +89,13 @@ class ClipTrainingResult:
 def contrastive_loss(images: Tensor, texts: Tensor, ignored: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric InfoNCE loss of CLIP, 1/2 [CE(s I T', i) + CE(s T I', i)], and the accuracy image -> text.
 
-    images, texts: unit features [B, D]. ignored: [B, B] bool with a False diagonal; these pairs count in neither
-    direction (their logits are -inf, not 0). scale: the factor s.
+    images: unit features [B, D]. texts: [T, D], T at least B; those beyond B are negatives of the images alone.
+    ignored: [B, T] bool with a False diagonal; these pairs count in neither direction (their logits are -inf, not 0).
+    scale: the factor s.
     """
-    logits = (scale * images @ texts.T).masked_fill(ignored, -torch.inf)  # [B, B]
+    logits = (scale * images @ texts.T).masked_fill(ignored, -torch.inf)  # [B, T]
     own = torch.arange(len(logits))
-    loss = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
+    loss = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, : len(logits)].T, own))
     return loss, (logits.argmax(1) == own).float().mean().detach()
 
 
@@ -105,16 +107,26 @@ def train_clip(
     config: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     stop: StopFlag | None = None,
+    initial: Path | None = None,
 ) -> ClipTrainingResult:
-    """Trains from the checkpoint in `checkpoints`, or from scratch where there is none, until the budget is spent.
+    """Trains from the checkpoint in `checkpoints`, or anew where there is none, until the budget is spent.
 
     config: see `mini_config`. `stop`: set it to end after the current step; the checkpoint then holds the state.
+    initial: a folder of finished weights that a new training starts from, with their vocabulary and configuration.
     """
     reporter, config = reporter or LogReporter(), dict(config or mini_config())
+    start = None
+    if initial is not None:
+        start, vocabulary, config = load_clip(initial)
+        if not (checkpoints / VOCABULARY_NAME).is_file():
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            vocabulary.save(checkpoints / VOCABULARY_NAME)
     batches = ClipBatches(corpus, corpus.training_indices().tolist(), training.batch_size, palette, training.seed)
     tokenizer = _tokenizer(corpus, palette, config, checkpoints)
     torch.manual_seed(training.seed)  # open_clip's classes draw their weights from the global generator
     model = build_clip(config, tokenizer.vocab_size).train()
+    if start is not None:
+        _take_over(model, start, initial)
     average = MovingAverage(model, training.average_decay)
     optimizer = make_optimizer(model, training)
     progress = load_state(checkpoints, model, average, optimizer) or {"step": 0, "seconds": 0.0}
@@ -187,9 +199,14 @@ def _step(
     step: int,
 ) -> tuple[float, float]:
     generator = torch.Generator().manual_seed(training.seed * 7_368_787 + step)
-    tokens = tokenizer.encode(batch.texts, training.split_words, generator)
     images = model.encode_image(normalise_images(batch.images, config), normalize=True)
-    loss, accuracy = contrastive_loss(images, encode_text(model, tokens), batch.ignored, model.logit_scale.exp())
+    # Apart from the captions, because names are a third as long and would be padded to them.
+    texts = [
+        encode_text(model, tokenizer.encode(some, training.split_words, generator))
+        for some in (batch.texts, batch.names)
+    ]
+    ignored = torch.cat([batch.ignored, batch.names_ignored], 1)
+    loss, accuracy = contrastive_loss(images, torch.cat(texts), ignored, model.logit_scale.exp())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -197,6 +214,16 @@ def _step(
     with torch.no_grad():
         model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
     return loss.item(), accuracy.item()
+
+
+def _take_over(model: CLIP, start: CLIP, initial: Path | None) -> None:
+    try:
+        model.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        raise UsageError(
+            f"The weights in {initial} are of another vocabulary than the checkpoint's ({str(error).splitlines()[0]}): "
+            "name an empty folder of checkpoints."
+        ) from None
 
 
 def _tokenizer(corpus: Corpus, palette: Palette, config: Mapping[str, Any], checkpoints: Path) -> WordTokenizer:

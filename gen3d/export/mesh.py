@@ -163,15 +163,22 @@ def mesh_from_field(
     all of the alphas), `vertices`, `faces`, `watertight`, `volume` and `seen` (fraction of vertices with a colour
     of their own).
     """
+    level, _ = choose_level(occupancy, views[1].detach().cpu().float(), cameras.to("cpu"))
+    mesh, stats = mesh_from_surface(extract_mesh(occupancy, level), views, cameras, max_faces=max_faces)
+    return mesh, {"level": level, **stats}
+
+
+def mesh_from_surface(
+    surface: trimesh.Trimesh, views: tuple[Tensor, Tensor], cameras: Cameras, *, max_faces: int = 30000
+) -> tuple[trimesh.Trimesh, dict[str, Any]]:
+    """`surface`, decimated, in the colours of the renders. Arguments and results as of `mesh_from_field`, no level."""
     rgb, alpha = (view.detach().cpu().float() for view in views)
     cameras = cameras.to("cpu")
-    level, _ = choose_level(occupancy, alpha, cameras)
-    mesh = decimate(extract_mesh(occupancy, level), max_faces)
+    mesh = decimate(surface, max_faces)
     colors, seen = vertex_colors(mesh, rgb, alpha, cameras)
     opaque = np.concatenate([colors, np.ones((len(colors), 1), np.float32)], 1)
     mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=np.round(opaque * 255).astype(np.uint8))
     stats = {
-        "level": level,
         "iou": silhouette_iou(mesh, alpha[..., 0], cameras),
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),

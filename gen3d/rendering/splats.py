@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.kernels import native, reference
+from gen3d.rendering.views import Render
 
 Backend = Literal["auto", "native", "torch", "gsplat"]
 
@@ -21,21 +22,16 @@ _MAX_INTERSECTIONS = 2**31 - 1
 
 
 @dataclass
-class SplatRender:
-    """A batch of views, premultiplied by alpha and without a background.
+class SplatRender(Render):
+    """Views of Gaussians, with what density control needs.
 
-    rgb: [B, H, W, 3]. alpha: [B, H, W, 1], 0..1. depth: [B, H, W, 1], the distances along the viewing axis weighted
-    like the colours: divide by alpha for the mean depth.
     means2d_grad: [N] zeros which the backward pass fills with, summed over the views, the norm of the loss's gradient
     with respect to the projected mean; the unit is half the image, the loss a mean over the B views (gsplat's
     `means2d.grad` times size / 2 times B). views_seen: [N] in how many views the Gaussian was drawn.
     """
 
-    rgb: Tensor
-    alpha: Tensor
-    depth: Tensor
-    means2d_grad: Tensor
-    views_seen: Tensor
+    means2d_grad: Tensor = field(default_factory=lambda: torch.zeros(0))
+    views_seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
 
 
 def rasterize_gaussians(
@@ -71,7 +67,7 @@ def rasterize_gaussians(
         rgb, alpha, depth = _rasterize_gsplat(*args)
     else:
         raise UsageError(f"The splat backend {backend!r} is unknown; use auto, native, torch or gsplat.")
-    return SplatRender(rgb, alpha, depth, screen_grads, views_seen)
+    return SplatRender(rgb, alpha, depth, None, screen_grads, views_seen)
 
 
 def choose_backend(means: Tensor) -> Backend:

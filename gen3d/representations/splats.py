@@ -134,7 +134,7 @@ class GaussianSplats(torch.nn.Module):
         )
 
     def param_groups(self, config: SplatsConfig) -> list[dict[str, Any]]:
-        """One optimiser group per parameter, each with its name and learning rate.
+        """One optimiser group per parameter, each with its name and learning rate; that of the means decays.
 
         View-dependent harmonics learn twenty times slower than the constant ones, as in 3DGS.
         """
@@ -146,11 +146,13 @@ class GaussianSplats(torch.nn.Module):
             "sh": config.lr_color,
             "sh_rest": config.lr_color / 20,
         }
-        return [
+        groups = [
             {"name": name, "params": [getattr(self, name)], "lr": rates[name]}
             for name in PARAMETERS
             if getattr(self, name).numel() or name != "sh_rest"
         ]
+        groups[0]["lr_final"] = config.lr_position_final
+        return groups
 
 
 def nearest_distances(points: Tensor) -> Tensor:

@@ -65,6 +65,26 @@ def test_an_image_that_fits_a_foreign_text_is_ignored(tmp_path, make_record, ton
     assert found <= {("chair", "armchair"), ("chair", "chair")}
 
 
+def test_further_names_are_negatives_of_the_images_that_they_do_not_fit(tmp_path, make_record, tones):
+    kinds = ("chair", "office chair", "armchair", "lamp")
+    records = [make_record(i, kind, "red") for i, kind in enumerate(kinds)]
+    records[1].nouns, records[2].nouns = ["office chair", "chair"], ["armchair", "chair"]
+    write_records(tmp_path, records)
+    np.save(tmp_path / "views.npy", np.full((4, 24, 64, 64, 4), 255, np.uint8))
+    np.save(tmp_path / "cameras.npy", np.zeros((4, 24, 2), np.float32))
+    palette = Palette(tones, lambda noun, color: [f"a {color} {noun}"])
+    batch = ClipBatches(Corpus(tmp_path), range(4), 5, palette, seed=0).batch(0)
+    assert sorted(batch.names) == ["a chair", "a lamp", "an armchair", "an office chair"]
+    fitting = {
+        (next(kind for kind in sorted(kinds, key=len, reverse=True) if kind in batch.texts[image]), batch.names[name])
+        for image, name in batch.names_ignored.nonzero().tolist()
+    }
+    # A plain chair may be an armchair or an office chair, but an armchair is no office chair, and a lamp is neither.
+    assert ("chair", "an office chair") in fitting or ("chair", "an armchair") in fitting
+    assert not {("armchair", "an office chair"), ("office chair", "an armchair"), ("lamp", "a chair")} & fitting
+    assert ("lamp", "a lamp") in fitting
+
+
 def test_too_small_a_corpus_is_refused(toy_corpus, toy_palette):
     with pytest.raises(Gen3DError, match="fewer than two distinct nouns"):
         ClipBatches(toy_corpus, [0, 1], 4, toy_palette, seed=0)

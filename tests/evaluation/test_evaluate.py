@@ -101,6 +101,7 @@ def test_distractors_leave_out_what_would_be_right_too():
     assert distractors("a red chair", gallery) == ["table lamp", "table"]
     assert distractors("a table", gallery) == ["chair", "office chair", "armchair", "table lamp"]
     assert distractors("a red chair", ["a red chair", "a blue chair"]) == ["a blue chair"]
+    assert distractors("a red bus", ["city bus", "coach bus", "truck"]) == ["truck"]
 
 
 def test_colours_of_renders(draw, tones):

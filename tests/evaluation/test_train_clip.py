@@ -123,6 +123,17 @@ def test_loss_by_hand():
     assert spared < counted
 
 
+def test_further_texts_are_negatives_of_the_images_alone():
+    features = torch.eye(4)[:3]
+    texts = torch.cat([features, features[:1]])  # the fourth text is as near to the first image as its own
+    none = torch.zeros(3, 4, dtype=torch.bool)
+    loss, _ = contrastive_loss(features, texts, none, torch.tensor(10.0))
+    confused = math.log(2 + 2 * math.exp(-10))
+    alone = math.log(1 + 3 * math.exp(-10))
+    among_images = math.log(1 + 2 * math.exp(-10))
+    assert loss.item() == pytest.approx(0.5 * ((confused + 2 * alone) / 3 + among_images), rel=1e-4)
+
+
 def test_schedule_and_budget():
     assert cosine_factor(0.0, 0, 10) == pytest.approx(0.1)
     assert cosine_factor(0.5, 99, 10) == pytest.approx(0.5)

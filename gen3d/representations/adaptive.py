@@ -1,0 +1,112 @@
+"""The `splats` representation: 3D Gaussians together with the strategy that adds and removes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gen3d.cameras import Cameras
+from gen3d.config import SplatsConfig
+from gen3d.kernels.reference import rotation_matrices
+from gen3d.prior.encoder import SurfaceCloud
+from gen3d.rendering.splats import SplatRender
+from gen3d.rendering.views import Render
+from gen3d.representations.contract import restore_module, snapshot_module
+from gen3d.representations.densify import Densifier
+from gen3d.representations.shape import Shape
+from gen3d.representations.splats import GaussianSplats
+
+DISC_OVERLAP = 0.75
+"""Standard deviation of a Gaussian disc over the spacing of the points, enough for a surface without holes."""
+
+_FIELD_VALUES = 1 << 20
+_FIELD_REACH = 8
+
+
+class SplatScene(torch.nn.Module):
+    """Gaussians under adaptive density control (see `contract.Representation`).
+
+    area: what the surface is taken to measure when the Gaussians stand for it in a `SurfaceCloud`.
+    """
+
+    outputs = frozenset({"rgb", "alpha", "depth"})
+
+    def __init__(
+        self, splats: GaussianSplats, config: SplatsConfig, generator: torch.Generator, area: float = 4.0
+    ) -> None:
+        super().__init__()
+        self.splats, self.config, self.generator, self.area = splats, config, generator, area
+        self.densifier = Densifier(config, generator)
+
+    @classmethod
+    def from_shape(cls, shape: Shape, config: SplatsConfig, generator: torch.Generator) -> SplatScene:
+        """`config.count` flat Gaussians spread evenly over the surface, in its lit colours."""
+        points, normals, colors = shape.sample(config.count, generator)
+        scales = torch.full((config.count,), DISC_OVERLAP * (shape.area / config.count) ** 0.5)
+        splats = GaussianSplats.from_points(points, colors, scales, opacity=0.95, normals=normals)
+        return cls(splats, config, generator, shape.area)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self.splats.param_groups(self.config)
+
+    def render(self, cameras: Cameras) -> SplatRender:
+        return self.splats.render(cameras)
+
+    def regularization(self, render: Render, progress: float) -> Tensor:
+        return render.alpha.new_zeros(())
+
+    def surface_cloud(self) -> SurfaceCloud:
+        """Each Gaussian stands for an area in proportion to its opacity and the product of its two longest axes."""
+        splats = self.splats
+        longest = splats.scales.topk(2, dim=1).values.prod(1)
+        weight = splats.opacities * longest
+        areas = weight * (self.area / weight.sum().detach().clamp(min=1e-12))
+        return SurfaceCloud(splats.means[None], areas[None], splats.base_colors.clamp(0, 1)[None])
+
+    def after_backward(self, render: Render) -> None:
+        assert isinstance(render, SplatRender)
+        self.densifier.observe(render)
+
+    def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
+        self.densifier.step(self.splats, optimizer, step, total_steps)
+
+    def mesh_source(self, size: int) -> Tensor:
+        """Density of the Gaussians at the cell centres, [size, size, size]."""
+        return splat_density(self.splats, size)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        return snapshot_module(self)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        restore_module(self, state)
+        self.densifier = Densifier(self.config, self.generator)
+
+
+@torch.no_grad()
+def splat_density(splats: GaussianSplats, size: int) -> Tensor:
+    """Optical density [size, size, size] (z, y, x) of Gaussians at the cell centres of [-1, 1]^3: the sum of
+    opacity * exp(-r^2 / 2) over the Gaussians, each widened to a cell so that none falls between two.
+    """
+    cell = 2 / size
+    widths = splats.scales.clamp(min=0.6 * cell)
+    reach = int(torch.ceil(2.5 * widths.amax() / cell).clamp(1, _FIELD_REACH))
+    offsets = torch.arange(-reach, reach + 1)
+    dz, dy, dx = torch.meshgrid(offsets, offsets, offsets, indexing="ij")
+    steps = torch.stack([dx, dy, dz], -1).view(-1, 3)  # [S, 3]
+    rotations = rotation_matrices(splats.quats)
+    density = torch.zeros(size**3)
+    chunk = max(1, _FIELD_VALUES // len(steps))
+    for start in range(0, splats.num_gaussians, chunk):
+        rows = slice(start, start + chunk)
+        means = splats.means[rows]
+        base = ((means + 1) / cell - 0.5).round().long()
+        cells = base[:, None] + steps  # [n, S, 3]
+        centres = (cells + 0.5) * cell - 1
+        local = torch.einsum("nsi,nij->nsj", centres - means[:, None], rotations[rows]) / widths[rows, None]
+        value = splats.opacities[rows, None] * torch.exp(-0.5 * local.square().sum(-1))
+        inside = ((cells >= 0) & (cells < size)).all(-1)
+        x, y, z = cells.clamp(0, size - 1).unbind(-1)
+        density.index_add_(0, ((z * size + y) * size + x).flatten(), (value * inside).flatten())
+    return density.view(size, size, size)

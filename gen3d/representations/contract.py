@@ -1,0 +1,73 @@
+"""What the optimisation loop asks of a representation; a new one is one file, and one line in `table`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import trimesh
+from torch import Tensor
+
+from gen3d.cameras import Cameras
+from gen3d.prior.encoder import SurfaceCloud
+from gen3d.rendering.views import Render
+
+
+class Representation(Protocol):
+    """A differentiable scene inside [-1, 1]^3; concretely a `torch.nn.Module` that owns its parameters.
+
+    outputs: which of "rgb", "alpha", "depth" and "normal" its renders hold.
+    """
+
+    outputs: frozenset[str]
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Groups for Adam: `name`, `params`, `lr`, and `lr_final` where the rate falls exponentially to it."""
+
+    def render(self, cameras: Cameras) -> Render:
+        """Views of the scene under the studio lighting, differentiable in the parameters. Some return a sub-class of
+        `Render` with what `regularization` and the hooks need.
+        """
+
+    def regularization(self, render: Render, progress: float) -> Tensor:
+        """The scalar that the representation adds to the loss of the step that drew `render`. progress: 0..1."""
+
+    def surface_cloud(self) -> SurfaceCloud:
+        """The scene's surface as points, a batch of one, differentiable in the parameters as far as it can be: what
+        guidance in the shape prior's code space encodes. The areas add up to about the area of the surface.
+        """
+
+    def after_backward(self, render: Render) -> None:
+        """Called after every backward pass, before the optimiser's step."""
+
+    def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
+        """Called after every optimiser step (counted from 1): densify, prune, refresh grids. Parameters that are
+        replaced have to be replaced in `optimizer`, too.
+        """
+
+    def mesh_source(self, size: int) -> Tensor | trimesh.Trimesh:
+        """What its mesh is made from: a field [size, size, size] (z, y, x; larger is inside; cell centres of
+        [-1, 1]^3), whose level is then chosen by re-rendering, or the mesh itself.
+        """
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of all parameters and buffers by name."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Puts a snapshot back, shapes included. The optimiser has to be made anew."""
+
+
+def snapshot_module(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Copies of the parameters and buffers of a module."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def restore_module(module: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Puts a snapshot back into a module whose parameters may have other shapes by now."""
+    for name, value in state.items():
+        owner_name, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        if isinstance(getattr(owner, leaf), torch.nn.Parameter):
+            setattr(owner, leaf, torch.nn.Parameter(value.clone()))
+        else:
+            owner.register_buffer(leaf, value.clone())

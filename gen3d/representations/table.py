@@ -1,0 +1,24 @@
+"""Every representation by name. A new one is one file and one line here (and its settings in `gen3d.config`)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+import torch
+
+from gen3d.config import RunConfig
+from gen3d.representations.contract import Representation
+from gen3d.representations.shape import Shape
+
+REPRESENTATIONS = {
+    "splats": "gen3d.representations.adaptive:SplatScene",
+}
+"""Name -> class, which is made by `from_shape(shape, settings, generator)`; the settings are `config.<name>`."""
+
+
+def build(shape: Shape, config: RunConfig, generator: torch.Generator) -> Representation:
+    """The representation that `config.representation` names, as `shape`."""
+    module, _, name = REPRESENTATIONS[config.representation].partition(":")
+    made = getattr(importlib.import_module(module), name)
+    return cast(Representation, made.from_shape(shape, getattr(config, config.representation), generator))
