@@ -13,7 +13,7 @@ from gen3d.errors import UsageError
 RECIPES = ("mini",)
 """The recipes that `gen3d.generate` knows."""
 
-REPRESENTATIONS = ("splats",)
+REPRESENTATIONS = ("splats", "dmtet", "mesh", "points", "primitives")
 """The names in `gen3d.representations.table`, which this module may not import; a test compares them."""
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -34,6 +34,46 @@ LIMITS: dict[str, tuple[float, float]] = {
     "splats.densify_gradient": (0, 1),
     "splats.prune_opacity": (0, 1),
     "splats.max_count": (1, 1_000_000),
+    "splats.mcmc_noise": (0, 1e9),
+    "splats.mcmc_opacity": (0, 1000),
+    "splats.mcmc_scale": (0, 1000),
+    "splats.sh_degree": (0, 3),
+    "points.count": (16, 1_000_000),
+    "points.lr_position": (0, 1),
+    "points.lr_position_final": (0, 1),
+    "points.lr_color": (0, 1),
+    "points.refresh_every": (1, 1_000_000),
+    "points.outlier": (0, 1000),
+    "primitives.count": (1, 256),
+    "primitives.tessellation": (2, 64),
+    "primitives.fit_steps": (0, 100_000),
+    "primitives.fit_samples": (64, 1_000_000),
+    "primitives.lr_position": (0, 1),
+    "primitives.lr_size": (0, 1),
+    "primitives.lr_rotation": (0, 1),
+    "primitives.lr_shape": (0, 1),
+    "primitives.lr_color": (0, 1),
+    "primitives.overlap": (0, 1000),
+    "dmtet.grid": (8, 256),
+    "dmtet.color_grid": (4, 256),
+    "dmtet.lr_distance": (0, 1),
+    "dmtet.lr_coarse": (0, 1),
+    "dmtet.lr_deformation": (0, 1),
+    "dmtet.lr_weight": (0, 1),
+    "dmtet.lr_color": (0, 1),
+    "dmtet.sign_change": (0, 1000),
+    "dmtet.normal_consistency": (0, 1000),
+    "dmtet.laplacian": (0, 1000),
+    "dmtet.deviation": (0, 1000),
+    "mesh.faces": (100, 1_000_000),
+    "mesh.texture_size": (16, 8192),
+    "mesh.lr_vertices": (0, 1),
+    "mesh.lr_vertices_final": (0, 1),
+    "mesh.lr_texture": (0, 1),
+    "mesh.lr_texture_final": (0, 1),
+    "mesh.diffusion": (0, 10_000),
+    "mesh.laplacian": (0, 10_000),
+    "mesh.normal_consistency": (0, 10_000),
     "code.weight": (0, 1000),
     "code.guidance_scale": (0, 1000),
     "code.t_max": (0, 1),
@@ -43,6 +83,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "field_views.grid": (16, 256),
     "field_views.refresh_every": (1, 1_000_000),
     "field_views.views": (1, 1000),
+    "view_prior.weight": (0, 1000),
+    "view_prior.t_max": (0.001, 0.999),
+    "view_prior.t_min": (0.001, 0.999),
     "optimization.steps": (1, 1_000_000),
     "optimization.views_per_step": (1, 256),
     "optimization.resolution": (16, 1024),
@@ -57,8 +100,15 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest allowed value of every number, by dotted key."""
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "splats.strategy": ("gradient", "mcmc"),
+    "dmtet.extractor": ("tetrahedra", "flexicubes"),
+}
+"""The values of every setting that names one of several ways, by dotted key."""
+
 _ORDERED = (
     ("code.t_min", "code.t_max"),
+    ("view_prior.t_min", "view_prior.t_max"),
     ("optimization.elevation_min", "optimization.elevation_max"),
     ("splats.count", "splats.max_count"),
 )
@@ -83,6 +133,9 @@ def validate(config: RunConfig) -> None:
         value = operator.attrgetter(key)(config)
         if not math.isfinite(value) or not low <= value <= high:
             raise UsageError(f"'{key}' is {value:.10g}, but must lie between {low:,} and {high:,}.")
+    for key, names in CHOICES.items():
+        if (chosen := operator.attrgetter(key)(config)) not in names:
+            raise UsageError(f"'{key}' is '{chosen[:80]}', but must be one of {', '.join(names)}.")
     for small, large in _ORDERED:
         low, high = operator.attrgetter(small)(config), operator.attrgetter(large)(config)
         if low > high:

@@ -38,13 +38,12 @@ class FieldTarget:
     """Views of the field that a code decodes to: what the scene should look like for the next steps."""
 
     cameras: Cameras
-    rgb: Tensor  # [V, H, W, 3] premultiplied
-    alpha: Tensor  # [V, H, W, 1]
+    views: Tensor  # premultiplied RGBA [V, H, W, 4]
     age: int = 0
 
     @staticmethod
     def empty() -> FieldTarget:
-        return FieldTarget(Cameras(torch.eye(4)[None], torch.eye(3)[None], 1, 1), torch.empty(0), torch.empty(0))
+        return FieldTarget(Cameras(torch.eye(4)[None], torch.eye(3)[None], 1, 1), torch.empty(0))
 
     @staticmethod
     def of(prior: ShapePrior, code: Tensor, config: RunConfig, generator: torch.Generator) -> FieldTarget:
@@ -53,13 +52,12 @@ class FieldTarget:
         settings = config.optimization
         elevations = (settings.elevation_min, settings.elevation_max)
         cameras = random_orbit(config.field_views.views, settings.resolution, generator, elevations)
-        rgb, alpha = surface.render(cameras)
-        return FieldTarget(cameras, rgb, alpha)
+        return FieldTarget(cameras, torch.cat(surface.render(cameras), -1))
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Cameras, Tensor, Tensor]:
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Cameras, Tensor]:
         """`count` of the views."""
         pick = torch.randperm(len(self.cameras), generator=generator)[:count]
         cameras = Cameras(
             self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height
         )
-        return cameras, self.rgb[pick], self.alpha[pick]
+        return cameras, self.views[pick]

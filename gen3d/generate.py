@@ -17,9 +17,11 @@ from gen3d.config import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.guidance.code import CodeGuidance
+from gen3d.guidance.views import ViewGuidance
 from gen3d.interrupt import StopFlag
 from gen3d.outputs import export_run, write_preview
 from gen3d.prior.model import ShapePrior
+from gen3d.prior.view_model import ViewPrior
 from gen3d.progress import Reporter
 from gen3d.representations.contract import Representation
 from gen3d.representations.table import build
@@ -116,13 +118,16 @@ def optimize(
     """The optimisation loop. Changes `scene.representation` in place; returns the code [1, K] it ended at.
 
     Every step draws random views of the scene. Two terms pull it: score distillation of its own code under the text,
-    and the views of the field that the distilled code decodes to.
+    and the views of the field that the distilled code decodes to, to which the view prior adds detail where it is on.
     """
     settings, representation = config.optimization, scene.representation
     text = features.expand(config.code.draws, -1)
     guidance = CodeGuidance(
         lambda noisy, t: prior.denoiser.guided(noisy, t, text, config.code.guidance_scale), config.code, generator
     )
+    detail = None
+    if config.view_prior.weight > 0:
+        detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
     optimizer = make_optimizer(representation)
     watchdog = Watchdog(representation)
     code, target = scene.code, FieldTarget.empty()
@@ -141,14 +146,17 @@ def optimize(
         if target.age % config.field_views.refresh_every == 0:
             target = FieldTarget.of(prior, guided.target, config, generator)
 
-        cameras, wanted_rgb, wanted_alpha = target.draw(settings.views_per_step, generator)
+        cameras, wanted = target.draw(settings.views_per_step, generator)
         render = representation.render(cameras)
-        # One random background a step: a colour that hides in front of one does not hide in front of all.
-        background = torch.rand(3, generator=generator)
-        error = (render.rgb + background * (1 - render.alpha)) - (wanted_rgb + background * (1 - wanted_alpha))
-        view_loss = error.abs().mean() + (render.alpha - wanted_alpha).abs().mean()
+        drawn = torch.cat([render.rgb, render.alpha], -1)
         regular = representation.regularization(render, progress)
-        loss = guided.loss + config.field_views.weight * view_loss + regular
+        loss = guided.loss + regular
+        if detail is not None:
+            finer = detail(drawn, wanted, cameras, progress)
+            wanted, loss = finer.wanted, loss + finer.loss
+        # One random background a step: a colour that hides in front of one does not hide in front of all.
+        view_loss = view_error(drawn, wanted, torch.rand(3, generator=generator))
+        loss = loss + config.field_views.weight * view_loss
 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -175,6 +183,13 @@ def optimize(
             write_preview(representation, run, config.export.image_size // 2)
             previewed = time.monotonic()
     return code.detach()
+
+
+def view_error(drawn: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
+    """Mean absolute error of premultiplied RGBA views [B, H, W, 4]: colours before `background` [3], plus alphas."""
+    difference = drawn - wanted
+    alpha = difference[..., 3:]
+    return (difference[..., :3] - background * alpha).abs().mean() + alpha.abs().mean()
 
 
 def make_optimizer(representation: Representation) -> torch.optim.Optimizer:

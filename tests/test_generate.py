@@ -15,6 +15,7 @@ from gen3d.field_surface import field_surface
 from gen3d.generate import generate
 from gen3d.interrupt import StopFlag
 from gen3d.prior.model import ShapePrior
+from gen3d.prior.view_model import ViewPrior
 from gen3d.progress import LogReporter
 from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.splats import GaussianSplats
@@ -61,6 +62,20 @@ def test_the_same_seed_gives_the_same_bytes(small_config: RunConfig) -> None:
     assert first == second
     small_config.seed = 1
     assert run_once(small_config)[1]["splats"].read_bytes() != first
+
+
+def test_the_view_prior_changes_the_asset_and_repeats_itself(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    prior = ViewPrior(widths=(8, 16), groups=4).eval().requires_grad_(False)
+    torch.nn.init.normal_(prior.unet.conv_out.weight, std=0.1)
+    monkeypatch.setattr(ViewPrior, "load", staticmethod(lambda folder=None: prior))
+    small_config.view_prior.weight = 0.0
+    without = run_once(small_config)[1]["splats"].read_bytes()
+    small_config.view_prior.weight = 1.0
+    first, second = (run_once(small_config)[1]["splats"].read_bytes() for _ in range(2))
+    assert first == second != without
 
 
 def test_the_loss_falls(small_config: RunConfig) -> None:

@@ -37,6 +37,7 @@ RANKS = {
     "export": 10,
     "evaluation": 11,
     "field_surface": 12,
+    "initialisers": 12,
     "watchdog": 12,
     "outputs": 12,
     "generate": 13,

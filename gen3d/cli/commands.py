@@ -25,6 +25,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "prior"): Command(
         "gen3d.prior.command", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),
+    ("train", "view"): Command(
+        "gen3d.prior.command", "add_train_view_arguments", "run_train_view", "train the view prior"
+    ),
     ("train", "clip"): Command(
         "gen3d.evaluation.command", "add_train_clip_arguments", "run_train_clip", "train the matching model"
     ),

@@ -151,7 +151,8 @@ def evaluate_runs(
     """The report on run folders, as JSON values: `runs`, `failed`, `missing` and a `summary`.
 
     prompt_set: the prompts that should have been made. Those without a run, and runs without a readable asset, count as
-    misses in R-Precision and colour accuracy (as T3Bench counts missing meshes): failing must not pay.
+    misses in R-Precision (as T3Bench counts missing meshes): failing must not pay. The other figures are means of what
+    there is.
     """
     cameras, azimuths = held_out_cameras(), held_out_azimuths()
     runs: list[dict[str, Any]] = []

@@ -79,8 +79,12 @@ def build_bank(
     text: TextEncoder,
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
+    fitted: LinearCode | None = None,
 ) -> tuple[LinearCode, CodeBank, dict[str, float]]:
-    """Fits the linear code and encodes the bank. The third value tells the variance each part of the code loses."""
+    """Fits the linear code, unless a fitted one is given, and encodes the bank.
+
+    The third value tells the variance that each part of a code fitted here loses.
+    """
     generator = torch.Generator().manual_seed(seed)
     count = len(dataset)
     proportions = torch.ones(count, 2, SHAPE_VARIANTS, 3)
@@ -102,13 +106,10 @@ def build_bank(
         report(item + 1, count)
     distance_grids, color_grids = torch.stack(distances), torch.stack(colors)  # [N*2*S, G], [N*2, A, C]
 
-    fitted = torch.arange(len(distance_grids)) % SHAPE_VARIANTS < 2
-    some = color_grids[:, :: max(1, len(APPEARANCES) // 4)].flatten(0, 1)
-    # A small corpus spans fewer directions than the usual code has.
-    code = LinearCode(min(SHAPE_SIZE, int(fitted.sum()) - 1), min(COLOR_SIZE, len(some) - 1))
-    lost_shape, lost_color = code.fit(distance_grids[fitted].float(), some.float())
+    code, lost = (fitted, {}) if fitted else _fit(distance_grids, color_grids)
     shape_codes = torch.cat([code.encode_distance(part.float()) for part in distance_grids.split(512)])
-    missed = code.fit_surface_map(torch.cat(surfaces), shape_codes[surface_owner])
+    if not fitted:
+        lost["surface"] = code.fit_surface_map(torch.cat(surfaces), shape_codes[surface_owner])
     color_codes = torch.cat([code.encode_color(part.float()) for part in color_grids.flatten(0, 1).split(2048)])
 
     index, start, number, features = _encode_captions(dataset, text)
@@ -121,7 +122,16 @@ def build_bank(
         caption_start=start,
         caption_count=number,
     )
-    return code, bank, {"shape": lost_shape, "color": lost_color, "surface": missed}
+    return code, bank, lost
+
+
+def _fit(distance_grids: Tensor, color_grids: Tensor) -> tuple[LinearCode, dict[str, float]]:
+    some_distances = distance_grids[torch.arange(len(distance_grids)) % SHAPE_VARIANTS < 2]
+    some_colors = color_grids[:, :: max(1, len(APPEARANCES) // 4)].flatten(0, 1)
+    # A small corpus spans fewer directions than the usual code has.
+    code = LinearCode(min(SHAPE_SIZE, len(some_distances) - 1), min(COLOR_SIZE, len(some_colors) - 1))
+    shape, color = code.fit(some_distances.float(), some_colors.float())
+    return code, {"shape": shape, "color": color}
 
 
 def _color_grids(dataset: FieldDataset, item: int, generator: torch.Generator) -> Tensor:

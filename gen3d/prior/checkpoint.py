@@ -7,8 +7,9 @@ import json
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +23,25 @@ AVERAGE_DECAY = 0.999
 def cosine_rate(progress: float, step: int, warmup: int) -> float:
     """Learning-rate factor: linear warm-up over `warmup` steps, then a cosine to 2 % at progress 1."""
     return min(1.0, (step + 1) / warmup) * max(0.02, 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training lasts in all: `steps` where given, which makes the weights depend on the seed alone; else
+    `minutes` of wall time, which makes them depend on the machine's speed, too.
+    """
+
+    minutes: float = 0.0
+    steps: int | None = None
+
+    def spent(self, state: TrainingState[Any]) -> float:
+        """The part that is used up; the training is over at 1."""
+        done, total = self.count(state)
+        return done / total if total > 0 else 1.0
+
+    def count(self, state: TrainingState[Any]) -> tuple[float, float]:
+        """What is done and the whole, in steps or in seconds."""
+        return (state.step, self.steps) if self.steps is not None else (state.seconds, 60 * self.minutes)
 
 
 class TrainingState(Generic[Model]):

@@ -110,10 +110,15 @@ class ShapePrior:
 
     def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:
         """Name of the training object whose shape is nearest to code [1, K], and the distance over the mean spacing."""
+        row, distance = self.nearest_training_row(codes)
+        return self.training.names[row], distance
+
+    def nearest_training_row(self, codes: Tensor) -> tuple[int, float]:
+        """As `nearest_training_object`, with the object's place among the corpus' training objects."""
         shape = self.code.shape_size
         gap = torch.cdist(codes[:, :shape], self.training.codes[:, :shape])[0]
         best = int(gap.argmin())
-        return self.training.names[best], float(gap[best]) / self.training.spacing
+        return best, float(gap[best]) / self.training.spacing
 
     def save(self, folder: Path) -> None:
         """Writes the five files of the prior; weights in fp16, the linear code in int8 with a scale per column."""

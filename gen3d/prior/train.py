@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gen3d.corpus.store import Corpus
 from gen3d.prior.bank import CodeBank, build_bank
-from gen3d.prior.checkpoint import save_atomic
+from gen3d.prior.checkpoint import Budget, save_atomic
 from gen3d.prior.concepts import Concepts, collect_words
 from gen3d.prior.dataset import APPEARANCES, FieldDataset, caption_choices
 from gen3d.prior.encoder import LinearCode
@@ -30,21 +30,27 @@ def train_prior(
     weights: Path,
     reporter: Reporter,
     *,
-    decoder_minutes: float = 25,
-    denoiser_minutes: float = 15,
+    decoder_budget: Budget,
+    denoiser_budget: Budget,
     seed: int = 0,
+    initial: Path | None = None,
 ) -> ShapePrior:
     """Trains on the objects of `corpus` that are not held out; resumes from checkpoints in `folder`.
+
+    initial: a folder of finished weights that new trainings start from; their linear code is kept.
 
     Writes the packaged form of the prior, with the attribution of its training data, to `weights`.
     """
     dataset = FieldDataset(corpus)
     text = TextEncoder()
-    code, bank = _cached_bank(dataset, text, folder, seed, reporter)
+    start = ShapePrior.load(initial) if initial else None
+    code, bank = _cached_bank(dataset, text, folder, seed, reporter, start.code if start else None)
     reporter.stage("training the decoder")
-    decoder = train_decoder(dataset, code, bank, folder, decoder_minutes, seed, reporter.step)
+    decoder = train_decoder(
+        dataset, code, bank, folder, decoder_budget, seed, reporter.step, start.decoder if start else None
+    )
     reporter.stage("training the denoiser")
-    denoiser = train_denoiser(bank, folder, denoiser_minutes, seed, reporter.step)
+    denoiser = train_denoiser(bank, folder, denoiser_budget, seed, reporter.step, start.denoiser if start else None)
     prior = ShapePrior(code, decoder, denoiser, _concepts(dataset, text), _training_objects(dataset, bank), text)
     prior.save(weights)
     attribution = corpus.folder / "ATTRIBUTION.md"
@@ -54,7 +60,12 @@ def train_prior(
 
 
 def _cached_bank(
-    dataset: FieldDataset, text: TextEncoder, folder: Path, seed: int, reporter: Reporter
+    dataset: FieldDataset,
+    text: TextEncoder,
+    folder: Path,
+    seed: int,
+    reporter: Reporter,
+    fitted: LinearCode | None = None,
 ) -> tuple[LinearCode, CodeBank]:
     """The linear code and the bank, kept in `folder` so that a resumed training does not encode everything again."""
     from safetensors.torch import load_file
@@ -69,11 +80,12 @@ def _cached_bank(
         if len(bank.shape) == len(dataset):
             return code, bank
     reporter.stage("encoding the corpus")
-    code, bank, lost = build_bank(dataset, text, seed, lambda done, total: reporter.step(done, total, {}))
-    reporter.note(
-        f"The linear code loses {lost['shape']:.1%} of the shapes' variance and {lost['color']:.1%} of the colours'; "
-        f"a surface alone misses {lost['surface']:.1%} of the shape code."
-    )
+    code, bank, lost = build_bank(dataset, text, seed, lambda done, total: reporter.step(done, total, {}), fitted)
+    if lost:
+        reporter.note(
+            f"The linear code loses {lost['shape']:.1%} of the shapes' variance and {lost['color']:.1%} of the "
+            f"colours'; a surface alone misses {lost['surface']:.1%} of the shape code."
+        )
     tensors = {f"code.{name}": value for name, value in code.state_dict().items()}
     tensors |= {f"bank.{name}": value for name, value in vars(bank).items()}
     save_atomic(path, tensors)

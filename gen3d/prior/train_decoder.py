@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gen3d.prior.bank import CodeBank, Draw
-from gen3d.prior.checkpoint import TrainingState, cosine_rate
+from gen3d.prior.checkpoint import Budget, TrainingState, cosine_rate
 from gen3d.prior.dataset import APPEARANCES, FieldDataset
 from gen3d.prior.decoder import FieldDecoder
 from gen3d.prior.encoder import LinearCode
@@ -68,24 +68,30 @@ def train_decoder(
     code: LinearCode,
     bank: CodeBank,
     folder: Path,
-    minutes: float,
+    budget: Budget,
     seed: int = 0,
     report: Callable[[int, int, dict[str, float]], None] = lambda step, total, values: None,
+    initial: FieldDecoder | None = None,
 ) -> FieldDecoder:
-    """Trains for `minutes` of wall time in all, resuming from `folder` when a checkpoint lies there."""
+    """Trains until the budget is spent, resuming from `folder` when a checkpoint lies there.
+
+    initial: a finished decoder of the same code that a new training starts from.
+    """
     torch.manual_seed(seed)
     decoder = FieldDecoder(code)
+    if initial is not None:
+        decoder.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(decoder.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
     state = TrainingState(folder / "decoder", decoder, optimizer, seed)
     state.resume()
     running: dict[str, float] = {}
-    while state.seconds < minutes * 60:
+    while (spent := budget.spent(state)) < 1:
         began = time.perf_counter()
         draw = bank.draw(BATCH, state.generator)
         points, true_distance, true_color = field_batch(dataset, bank, draw, state.generator)
         shape, color = (c + CODE_NOISE * torch.randn(c.shape, generator=state.generator) for c in bank.codes(draw))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * cosine_rate(state.seconds / (minutes * 60), state.step, warmup=100)
+            group["lr"] = LEARNING_RATE * cosine_rate(spent, state.step, warmup=100)
         distance, predicted = decoder.query(decoder.decode(shape, color), points)
         losses = field_loss(distance, predicted, true_distance, true_color)
         optimizer.zero_grad()
@@ -95,7 +101,8 @@ def train_decoder(
         for name, value in losses.items():
             running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
         state.advance(time.perf_counter() - began)
-        if state.step % 10 == 0:
-            report(int(state.seconds), int(minutes * 60), {**running, "objects/s": state.step * BATCH / state.seconds})
+        if state.step % 10 == 0 or budget.spent(state) >= 1:
+            done, total = budget.count(state)
+            report(int(done), int(total), {**running, "objects/s": state.step * BATCH / state.seconds})
     state.save()
     return state.averaged()

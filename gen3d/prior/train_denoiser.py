@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gen3d.prior.bank import CodeBank
-from gen3d.prior.checkpoint import TrainingState, cosine_rate
+from gen3d.prior.checkpoint import Budget, TrainingState, cosine_rate
 from gen3d.prior.denoiser import CodeDenoiser
 from gen3d.prior.text import FEATURES
 
@@ -36,22 +36,28 @@ def denoising_loss(model: CodeDenoiser, code: Tensor, text: Tensor, generator: t
 def train_denoiser(
     bank: CodeBank,
     folder: Path,
-    minutes: float,
+    budget: Budget,
     seed: int = 0,
     report: Callable[[int, int, dict[str, float]], None] = lambda step, total, values: None,
+    initial: CodeDenoiser | None = None,
 ) -> CodeDenoiser:
-    """Trains for `minutes` of wall time in all, resuming from `folder` when a checkpoint lies there."""
+    """Trains until the budget is spent, resuming from `folder` when a checkpoint lies there.
+
+    initial: a finished denoiser of the same code that a new training starts from.
+    """
     torch.manual_seed(seed)
     model = CodeDenoiser(bank.shape.shape[-1] + bank.color.shape[-1])
+    if initial is not None:
+        model.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
     model.fit_text(bank.text)
     state = TrainingState(folder / "denoiser", model, optimizer, seed)
     state.resume()
     running = None
-    while state.seconds < minutes * 60:
+    while (spent := budget.spent(state)) < 1:
         began = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * cosine_rate(state.seconds / (minutes * 60), state.step, warmup=300)
+            group["lr"] = LEARNING_RATE * cosine_rate(spent, state.step, warmup=300)
         draw = bank.draw(BATCH, state.generator)
         loss = denoising_loss(
             model, torch.cat(bank.codes(draw), 1), bank.captions(draw, state.generator), state.generator
@@ -62,8 +68,9 @@ def train_denoiser(
         optimizer.step()
         running = loss.item() if running is None else 0.99 * running + 0.01 * loss.item()
         state.advance(time.perf_counter() - began)
-        if state.step % 50 == 0:
+        if state.step % 50 == 0 or budget.spent(state) >= 1:
             rate = state.step * BATCH / state.seconds
-            report(int(state.seconds), int(minutes * 60), {"loss": running, "codes/s": rate})
+            done, total = budget.count(state)
+            report(int(done), int(total), {"loss": running, "codes/s": rate})
     state.save()
     return state.averaged()

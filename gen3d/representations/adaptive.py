@@ -15,6 +15,7 @@ from gen3d.rendering.splats import SplatRender
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.densify import Densifier
+from gen3d.representations.mcmc import McmcStrategy
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats
 
@@ -26,7 +27,7 @@ _FIELD_REACH = 8
 
 
 class SplatScene(torch.nn.Module):
-    """Gaussians under adaptive density control (see `contract.Representation`).
+    """Gaussians under the density control that `config.strategy` names (see `contract.Representation`).
 
     area: what the surface is taken to measure when the Gaussians stand for it in a `SurfaceCloud`.
     """
@@ -38,14 +39,16 @@ class SplatScene(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.splats, self.config, self.generator, self.area = splats, config, generator, area
-        self.densifier = Densifier(config, generator)
+        self.densifier = _strategy(config, generator)
 
     @classmethod
     def from_shape(cls, shape: Shape, config: SplatsConfig, generator: torch.Generator) -> SplatScene:
         """`config.count` flat Gaussians spread evenly over the surface, in its lit colours."""
         points, normals, colors = shape.sample(config.count, generator)
         scales = torch.full((config.count,), DISC_OVERLAP * (shape.area / config.count) ** 0.5)
-        splats = GaussianSplats.from_points(points, colors, scales, opacity=0.95, normals=normals)
+        splats = GaussianSplats.from_points(
+            points, colors, scales, opacity=0.95, normals=normals, sh_degree=config.sh_degree
+        )
         return cls(splats, config, generator, shape.area)
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -55,6 +58,8 @@ class SplatScene(torch.nn.Module):
         return self.splats.render(cameras)
 
     def regularization(self, render: Render, progress: float) -> Tensor:
+        if isinstance(self.densifier, McmcStrategy):
+            return self.densifier.regularization(self.splats)
         return render.alpha.new_zeros(())
 
     def surface_cloud(self) -> SurfaceCloud:
@@ -81,7 +86,11 @@ class SplatScene(torch.nn.Module):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         restore_module(self, state)
-        self.densifier = Densifier(self.config, self.generator)
+        self.densifier = _strategy(self.config, self.generator)
+
+
+def _strategy(config: SplatsConfig, generator: torch.Generator) -> Densifier | McmcStrategy:
+    return McmcStrategy(config, generator) if config.strategy == "mcmc" else Densifier(config, generator)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 
 from gen3d.cameras import Cameras
 from gen3d.config import SplatsConfig
-from gen3d.rendering.harmonics import color_to_sh, sh_to_color
+from gen3d.rendering.harmonics import MAX_DEGREE, color_to_sh, sh_to_color
 from gen3d.rendering.splats import Backend, SplatRender, rasterize_gaussians
 
 PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh", "sh_rest")
@@ -69,15 +69,19 @@ class GaussianSplats(torch.nn.Module):
         scales: Tensor | None = None,
         opacity: float = 0.9,
         normals: Tensor | None = None,
+        sh_degree: int = 0,
     ) -> GaussianSplats:
         """One Gaussian per coloured point.
 
         points: [N, 3]. colors: [N, 3] in 0..1. scales: standard deviations [N] or [N, 3] in world units; the distance
         to the nearest other point when left out. opacity: of every Gaussian, strictly between 0 and 1. normals: [N, 3];
-        lays flat discs along the surface, unless scales are [N, 3]. Raises ValueError for an impossible opacity.
+        lays flat discs along the surface, unless scales are [N, 3]. sh_degree: 0 to 3; view-dependent harmonics start
+        at zero. Raises ValueError for an impossible opacity or degree.
         """
         if not 0 < opacity < 1:
             raise ValueError(f"The opacity is {opacity}; it must lie strictly between 0 and 1.")
+        if not 0 <= sh_degree <= MAX_DEGREE:
+            raise ValueError(f"The degree of the harmonics is {sh_degree}; it must lie between 0 and {MAX_DEGREE}.")
         points = points.detach()
         scales = nearest_distances(points) if scales is None else scales
         flat = normals is not None and scales.ndim == 1
@@ -94,6 +98,7 @@ class GaussianSplats(torch.nn.Module):
             quats,
             points.new_full((len(points),), logit),
             color_to_sh(colors.to(points)),
+            points.new_zeros(len(points), (sh_degree + 1) ** 2 - 1, 3),
         )
 
     @property

@@ -13,6 +13,10 @@ from gen3d.representations.shape import Shape
 
 REPRESENTATIONS = {
     "splats": "gen3d.representations.adaptive:SplatScene",
+    "dmtet": "gen3d.representations.dmtet:Dmtet",
+    "mesh": "gen3d.representations.mesh:TexturedMesh",
+    "points": "gen3d.representations.points:PointCloud",
+    "primitives": "gen3d.representations.primitives:Primitives",
 }
 """Name -> class, which is made by `from_shape(shape, settings, generator)`; the settings are `config.<name>`."""
 

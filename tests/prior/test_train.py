@@ -15,6 +15,7 @@ from gen3d.corpus.meshes import Part
 from gen3d.corpus.store import Corpus, ObjectRecord, write_records
 from gen3d.prior.augment import find_dominant, random_proportions, recolor, refinish
 from gen3d.prior.bank import build_bank
+from gen3d.prior.checkpoint import Budget
 from gen3d.prior.dataset import APPEARANCES, FieldDataset, caption_choices
 from gen3d.prior.decoder import FieldDecoder
 from gen3d.prior.model import ShapePrior
@@ -104,7 +105,7 @@ def test_training_writes_a_prior_that_loads_and_draws(corpus: Corpus, tmp_path: 
                 steps.append(dict(values))
 
     checkpoints = tmp_path / "checkpoints"
-    arguments = dict(decoder_minutes=0.2, denoiser_minutes=0.05)
+    arguments = dict(decoder_budget=Budget(steps=10), denoiser_budget=Budget(steps=20))
     train_prior(corpus, checkpoints, tmp_path / "weights", Watcher(), **arguments)
     assert steps, "no progress was reported"
     prior = ShapePrior.load(tmp_path / "weights")
@@ -117,6 +118,15 @@ def test_training_writes_a_prior_that_loads_and_draws(corpus: Corpus, tmp_path: 
     again = train_prior(corpus, checkpoints, tmp_path / "again", LogReporter(), **arguments)
     for one, two in zip(again.denoiser.parameters(), prior.denoiser.parameters(), strict=True):
         assert torch.allclose(one, two, atol=2e-3)
+    # A new training can start from finished weights; what they were made for, the linear code, stays.
+    arguments |= dict(decoder_budget=Budget(steps=1), denoiser_budget=Budget(steps=1), initial=tmp_path / "weights")
+    further = train_prior(corpus, tmp_path / "new", tmp_path / "further", LogReporter(), **arguments)
+    assert torch.equal(further.code.shape_basis, prior.code.shape_basis)
+    start, end, fresh = (
+        torch.nn.utils.parameters_to_vector(decoder.parameters())
+        for decoder in (prior.decoder, further.decoder, FieldDecoder(prior.code))
+    )
+    assert (end - start).norm() < 0.1 * (fresh - start).norm()
 
 
 def test_a_decoder_learns_the_field_of_its_codes(corpus: Corpus, text: TextEncoder) -> None:

@@ -1,0 +1,82 @@
+"""Score distillation in image space with the view prior: the wanted image is the denoised render.
+
+Each view of the scene is shrunk to the prior's size, noised, and denoised under the text and the coarse view of the
+shape prior's field. Shape stays with the code guidance; this one adds the edges and texture that the field cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen3d.cameras import Cameras
+from gen3d.config import ViewGuidanceConfig
+from gen3d.guidance.distillation import add_noise, distillation_loss, noise_of, reconstruction_weight, sds_gradient
+from gen3d.prior.view_model import VIEW_SIZE, ViewPrior, camera_directions
+from gen3d.schedule import annealed_time
+
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(noisy [B, 64, 64, 4], times [B], coarse [B, 64, 64, 4], directions [B, 3]) -> clean views under the text."""
+
+
+@dataclass(frozen=True)
+class ViewStep:
+    """loss: its gradient is that of SDS, a mean over pixels. wanted [B, H, W, 4]: the coarse views with the detail that
+    the prior sees in the scene, premultiplied, at the resolution they came in. time: diffusion time.
+    """
+
+    loss: Tensor
+    wanted: Tensor
+    time: float
+
+
+class ViewGuidance:
+    """SDS on views along the rectified flow, in the x0 form: the gradient is render minus denoised render."""
+
+    def __init__(self, predict: Predict, config: ViewGuidanceConfig, generator: torch.Generator) -> None:
+        self.predict, self.config, self.generator = predict, config, generator
+
+    @classmethod
+    def of(cls, prior: ViewPrior, text: Tensor, config: ViewGuidanceConfig, generator: torch.Generator) -> ViewGuidance:
+        """Guidance under the text with features [768]."""
+
+        def predict(noisy: Tensor, t: Tensor, coarse: Tensor, directions: Tensor) -> Tensor:
+            return prior.denoise(noisy, t, coarse, text.expand(len(noisy), -1), directions)
+
+        return cls(predict, config, generator)
+
+    def __call__(self, rendered: Tensor, coarse: Tensor, cameras: Cameras, progress: float) -> ViewStep:
+        """rendered: premultiplied RGBA [B, H, W, 4], attached to the scene. coarse: the field's own views from the same
+        cameras, same shape. progress: 0..1 of the run.
+        """
+        t = annealed_time(progress, self.config.t_max, self.config.t_min)
+        alpha, sigma = 1 - t, t
+        sample, small = resize(rendered, VIEW_SIZE), resize(coarse.detach(), VIEW_SIZE)
+        clean = sample.detach()
+        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        noisy = add_noise(clean, noise, alpha, sigma)
+        with torch.no_grad():
+            predicted = self.predict(noisy, clean.new_full((len(clean),), t), small, camera_directions(cameras))
+        gradient = sds_gradient(noise_of(noisy, predicted, alpha, sigma), noise, reconstruction_weight(alpha, sigma))
+        loss = self.config.weight * distillation_loss(sample, gradient) / clean[0].numel()
+        # The prior's images are small: only what it adds to the coarse view is enlarged.
+        detail = resize(clean - gradient - small, rendered.shape[1])
+        wanted = (coarse.detach() + detail).clamp(0, 1)
+        wanted = torch.cat([wanted[..., :3].minimum(wanted[..., 3:]), wanted[..., 3:]], -1)
+        return ViewStep(loss, wanted, t)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Square images [B, H, W, C] as [B, size, size, C]: averaged when shrunk, bilinear when enlarged."""
+    if images.shape[1] == size:
+        return images
+    channels_first = images.permute(0, 3, 1, 2)
+    if images.shape[1] > size:
+        resized = F.interpolate(channels_first, size=(size, size), mode="area")
+    else:
+        resized = F.interpolate(channels_first, size=(size, size), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1)

@@ -1,0 +1,146 @@
+"""The C++ kernels of differentiable mesh rendering behind the signatures of `surface_reference`; float32, CPU."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gen3d.errors import UsageError
+from gen3d.kernels import native
+from gen3d.kernels.surface_reference import Views
+
+
+def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
+    """See `surface_reference.interpolate`."""
+    return _Interpolate.apply(vertices, attributes, attribute_faces, views)
+
+
+def antialias(values: Tensor, vertices: Tensor, views: Views) -> Tensor:
+    """See `surface_reference.antialias`."""
+    return _Antialias.apply(values, vertices, views)
+
+
+def corners_of(faces: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Which corners of faces [F, 3] are at each of the rows: starts [rows + 1] and corners [3 F], int32, ascending."""
+    flat = faces.reshape(-1).long()
+    starts = torch.zeros(rows + 1, dtype=torch.int64, device=faces.device)
+    starts[1:] = torch.bincount(flat, minlength=rows).cumsum(0)
+    return starts.int(), flat.argsort(stable=True).int()
+
+
+def _check(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
+            raise UsageError(
+                f"The native mesh kernels take float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}; "
+                f"use the surface backend 'auto'."
+            )
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
+        _check(vertices, attributes)
+        kernels, attributes = _library(), attributes.contiguous()
+        own = attribute_faces is views.faces
+        attribute_faces = attribute_faces.int().contiguous()
+        values = torch.empty(len(views.pixels), attributes.shape[1])
+        kernels.gen3d_surface_interpolate(
+            len(views.pixels), views.pixels.data_ptr(), views.face.data_ptr(), views.bary.data_ptr(),
+            attribute_faces.data_ptr(), attributes.data_ptr(), attributes.shape[1], values.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        ctx.save_for_backward(vertices.contiguous(), attributes, attribute_faces)
+        ctx.views, ctx.own, ctx.threads = views, own, torch.get_num_threads()
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, values_grad: Tensor) -> tuple[Tensor | None, ...]:
+        vertices, attributes, attribute_faces = ctx.saved_tensors
+        views, values_grad = ctx.views, values_grad.contiguous()
+        wants_vertices, wants_attributes = ctx.needs_input_grad[:2]
+        vertices_grad = torch.empty_like(vertices) if wants_vertices else None
+        attributes_grad = torch.empty_like(attributes) if wants_attributes else None
+        starts, corners = views.corner_starts, views.corners
+        if wants_attributes and not ctx.own:
+            starts, corners = corners_of(attribute_faces, len(attributes))
+        _, height, width = views.size
+        _library().gen3d_surface_interpolate_backward(
+            len(views.pixels), len(views.faces), len(vertices), len(attributes), views.pixels.data_ptr(),
+            views.face.data_ptr(), vertices.data_ptr(), views.faces.data_ptr(), views.corner_starts.data_ptr(),
+            views.corners.data_ptr(), attributes.data_ptr(), attribute_faces.data_ptr(), starts.data_ptr(),
+            corners.data_ptr(), attributes.shape[1], views.projections.data_ptr(), width, height,
+            values_grad.data_ptr(), _pointer(attributes_grad), _pointer(vertices_grad), ctx.threads,
+        )  # fmt: skip
+        return vertices_grad, attributes_grad, None, None
+
+
+class _Antialias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, vertices: Tensor, views: Views) -> Tensor:
+        _check(values, vertices)
+        values, vertices, threads = values.contiguous(), vertices.contiguous(), torch.get_num_threads()
+        count, height, width = views.size
+        pair_edge = torch.empty(count, height, width, 2, dtype=torch.int32)
+        pair_reach = torch.empty(count, height, width, 2)
+        kernels = _library()
+        kernels.gen3d_surface_crossings(
+            len(vertices), len(views.edges), count, vertices.data_ptr(), views.edges.data_ptr(),
+            views.projections.data_ptr(), width, height, views.near, views.depth.data_ptr(), pair_edge.data_ptr(),
+            pair_reach.data_ptr(), threads,
+        )  # fmt: skip
+        row_of = torch.empty(count, height, width, dtype=torch.int32)
+        image = torch.empty(count, height, width, values.shape[1])
+        kernels.gen3d_surface_antialias(
+            len(values), views.pixels.data_ptr(), values.data_ptr(), values.shape[1], count, width, height,
+            pair_edge.data_ptr(), pair_reach.data_ptr(), row_of.data_ptr(), image.data_ptr(), threads,
+        )  # fmt: skip
+        ctx.save_for_backward(values, vertices)
+        ctx.views, ctx.threads, ctx.buffers = views, threads, (pair_edge, pair_reach, row_of)
+        return image
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, image_grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, vertices = ctx.saved_tensors
+        views, (pair_edge, pair_reach, row_of) = ctx.views, ctx.buffers
+        count, height, width = views.size
+        image_grad = image_grad.contiguous()
+        values_grad, vertices_grad = torch.empty_like(values), torch.zeros_like(vertices)
+        _library().gen3d_surface_antialias_backward(
+            len(values), views.pixels.data_ptr(), values.data_ptr(), values.shape[1], count, width, height,
+            pair_edge.data_ptr(), pair_reach.data_ptr(), row_of.data_ptr(), views.edges.data_ptr(),
+            vertices.data_ptr(), views.projections.data_ptr(), image_grad.data_ptr(), values_grad.data_ptr(),
+            vertices_grad.data_ptr(), ctx.threads,
+        )  # fmt: skip
+        return values_grad, vertices_grad, None
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    kernels = native.library()
+    if kernels is None:
+        raise UsageError("The native kernels are not available; use the surface backend 'torch'.")
+    pointer, count, size = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+    signatures: dict[str, list[type]] = {
+        "interpolate": [count, *[pointer] * 5, size, pointer, size],
+        "interpolate_backward": [*[count] * 4, *[pointer] * 10, size, pointer, size, size, *[pointer] * 3, size],
+        "crossings": [*[count] * 3, *[pointer] * 3, size, size, ctypes.c_double, *[pointer] * 3, size],
+        "antialias": [count, *[pointer] * 2, size, count, size, size, *[pointer] * 4, size],
+        "antialias_backward": [count, *[pointer] * 2, size, count, size, size, *[pointer] * 9, size],
+    }
+    for name, arguments in signatures.items():
+        function = getattr(kernels, f"gen3d_surface_{name}")
+        function.restype = None
+        function.argtypes = arguments
+    return kernels

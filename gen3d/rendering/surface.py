@@ -1,0 +1,161 @@
+"""Differentiable views of a triangle mesh: C++ on the CPU, PyTorch elsewhere.
+
+Gradients reach the vertices through shading, through depth and, by antialiased silhouettes, through visibility
+(Laine et al. 2020, "Modular primitives for high-performance differentiable rendering").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gen3d.cameras import Cameras
+from gen3d.errors import UsageError
+from gen3d.kernels import native, surface_native, surface_reference
+from gen3d.kernels.surface_reference import Views
+from gen3d.rendering.geometry import Topology
+from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
+from gen3d.rendering.views import Render
+
+Backend = Literal["auto", "native", "torch"]
+
+
+@dataclass(frozen=True)
+class Texture:
+    """An unwrapped appearance. uv: [U, 2]. faces: [F, 3] rows of `uv` at the corners of the mesh's faces, which need
+    not be shared where charts end. image: [h, w, C] with v = 0 at the bottom row.
+    """
+
+    uv: Tensor
+    faces: Tensor
+    image: Tensor
+
+
+Appearance = Tensor | Callable[[Tensor], Tensor] | Texture
+
+
+class SurfacePoints:
+    """The N points of a mesh that pixels see: a mesh rasterised once, for values of any kind to be drawn on it.
+
+    views: which pixels see which triangles. vertices: [V, 3], to which gradients go.
+    """
+
+    def __init__(
+        self,
+        vertices: Tensor,
+        faces: Tensor,
+        cameras: Cameras,
+        topology: Topology | None = None,
+        backend: Backend = "auto",
+    ) -> None:
+        self.vertices, self.cameras = vertices, cameras
+        chosen = choose_backend(vertices) if backend == "auto" else backend
+        if chosen not in ("native", "torch"):
+            raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native or torch.")
+        self._kernels = surface_native if chosen == "native" else surface_reference
+        topology = Topology.of(faces, len(vertices)) if topology is None else topology
+        fragments = rasterize(vertices, faces, cameras)
+        pixels = (fragments.face.view(-1) >= 0).nonzero()[:, 0]
+        device = vertices.device
+        projections = cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]
+        self.views = Views(
+            topology.faces, topology.edges, topology.corner_starts, topology.corners, projections.contiguous(),
+            fragments.face.to(device), fragments.depth.to(device), fragments.bary.view(-1, 3)[pixels].to(device),
+            pixels.to(device), NEAR,
+        )  # fmt: skip
+
+    def interpolate(self, attributes: Tensor, faces: Tensor | None = None) -> Tensor:
+        """Values [N, C] of `attributes` [A, C] that belong to the corners `faces` [F, 3], the mesh's where None."""
+        return self._kernels.interpolate(
+            self.vertices, attributes, self.views.faces if faces is None else faces, self.views
+        )
+
+    def draw(self, values: Tensor) -> Tensor:
+        """Images [B, H, W, C] of the values [N, C], antialiased, zero where there is no surface."""
+        return self._kernels.antialias(values, self.vertices, self.views)
+
+
+def render_surface(
+    vertices: Tensor,
+    faces: Tensor,
+    colors: Appearance,
+    cameras: Cameras,
+    *,
+    lighting: Literal["studio"] | None = None,
+    supersample: int = 1,
+    normals: Tensor | None = None,
+    topology: Topology | None = None,
+    backend: Backend = "auto",
+) -> Render:
+    """Antialiased views of a closed mesh, differentiable in its vertices and its appearance.
+
+    vertices: [V, 3] world space. faces: [F, 3], counter-clockwise from outside. colors: vertex colours [V, C], or a
+    function of the visible points [N, 3] that returns [N, C], or a `Texture`. lighting: None for the colours as they
+    are, "studio" for the corpus' fixed lights on them. supersample: samples a pixel along each axis, averaged: one
+    will do, as silhouettes are antialiased anyway. normals: [V, 3] unit, for the shading; those of the vertices where
+    None. topology: of `faces`, to save finding it again. backend: `auto` takes the native kernels for float32 tensors
+    on the CPU and PyTorch for the rest.
+
+    Gradients of visibility come from silhouette edges: where two surfaces intersect there is none. Native results are
+    the same bits for any number of threads. Raises ValueError for a mesh that is not one, and UsageError for a backend
+    that cannot take these tensors.
+    """
+    normals = vertex_normals(vertices, faces) if normals is None else normals
+    fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
+    points = SurfacePoints(vertices, faces, fine, topology, backend)
+    attributes = [vertices, normals, colors] if isinstance(colors, Tensor) else [vertices, normals]
+    interpolated = points.interpolate(torch.cat(attributes, 1))
+    positions = interpolated[:, :3]
+    normal = torch.nn.functional.normalize(interpolated[:, 3:6], dim=-1)
+    if isinstance(colors, Tensor):
+        color = interpolated[:, 6:]
+    elif isinstance(colors, Texture):
+        color = sample(colors.image, points.interpolate(colors.uv, colors.faces))
+    else:
+        color = colors(positions)
+    if lighting == "studio":
+        color = color * studio_shading(normal)
+    values = torch.cat([color, torch.ones_like(positions[:, :1]), _depths(points, positions), normal], 1)
+    image = points.draw(values)
+    if supersample > 1:
+        image = torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), supersample).permute(0, 2, 3, 1)
+    image = _within_range(image, color.shape[1])
+    rgb, alpha, depth, normal_image = image.split([color.shape[1], 1, 1, 3], -1)
+    return Render(rgb, alpha, depth, normal_image)
+
+
+def sample(image: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear samples [N, C] of a texture [h, w, C] at uv [N, 2], v = 0 at the bottom row; differentiable in both."""
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
+    sampled = torch.nn.functional.grid_sample(
+        image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False
+    )
+    return sampled[0, :, 0].T
+
+
+def choose_backend(vertices: Tensor) -> Backend:
+    """What `auto` means for these vertices."""
+    usable = vertices.device.type == "cpu" and vertices.dtype == torch.float32 and native.library() is not None
+    return "native" if usable else "torch"
+
+
+def _depths(points: SurfacePoints, positions: Tensor) -> Tensor:
+    """Distances [N, 1] of the visible points along the axes of their cameras."""
+    _, height, width = points.views.size
+    view = points.views.pixels // (height * width)
+    axes = points.cameras.viewmats()[:, 2].to(positions)  # [B, 4]
+    return (positions * axes[view, :3]).sum(-1, keepdim=True) + axes[view, 3:]
+
+
+def _within_range(image: Tensor, channel: int) -> Tensor:
+    """The premultiplied image, scaled where its alpha, in `channel`, has left 0..1: at tips thinner than a pixel the
+    blends of several edges add up. The gradient goes on as if it had not, as the area that they measure does.
+    """
+    alpha = image[..., channel : channel + 1].detach()
+    scale = torch.where(alpha > 1, 1 / alpha.clamp(min=1), (alpha > 0).to(alpha))
+    return image * scale

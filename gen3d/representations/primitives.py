@@ -1,0 +1,235 @@
+"""The `primitives` representation: a few superquadrics, each with a pose, a size, a form and a colour.
+
+What comes out is made of parts that can be listed, edited and put together again (`parts`, `from_parts`). They are
+tessellated and rasterised, which gives silhouettes, shading and gradients of all parameters at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import normalize
+
+from gen3d.cameras import Cameras
+from gen3d.config import PrimitivesConfig
+from gen3d.prior.encoder import SurfaceCloud
+from gen3d.rendering.geometry import Topology
+from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.superquadrics import Superquadrics, Template
+from gen3d.rendering.surface import render_surface
+from gen3d.rendering.tetrahedra import rows
+from gen3d.rendering.views import Render
+from gen3d.representations import primitive_fit
+from gen3d.representations.contract import restore_module, snapshot_module
+from gen3d.representations.shape import Shape
+
+EXPONENTS = (0.15, 1.8)
+"""Smallest (nearly a box) and largest exponent (nearly a diamond)."""
+
+MAX_TAPER = 0.95
+
+BURIED_SOFTNESS = 0.01
+"""Depth inside of another primitive, in world units, over which a surface stops to count as one."""
+
+_GRID_POINTS = 1 << 15
+_LEAST_AREA = 1e-12
+
+
+class Primitives(torch.nn.Module):
+    """K superquadrics (see `contract.Representation` and `rendering.superquadrics`).
+
+    centers: [K, 3]. quats: [K, 4]. log_sizes: [K, 3]. shape_logits: [K, 2] of the exponents between the `EXPONENTS`.
+    taper_logits: [K], whose tanh times `MAX_TAPER` is the taper. color_logits: [K, 3] of the albedo.
+    """
+
+    outputs = frozenset({"rgb", "alpha", "depth", "normal"})
+
+    def __init__(self, shapes: Superquadrics, colors: Tensor, config: PrimitivesConfig) -> None:
+        """colors: [K, 3] albedo."""
+        super().__init__()
+        self.config = config
+        self.template = Template.cube(config.tessellation)
+        low, high = EXPONENTS
+        self.centers = Parameter(shapes.centers.detach().clone())
+        self.quats = Parameter(normalize(shapes.quats.detach(), dim=1))
+        self.log_sizes = Parameter(shapes.sizes.detach().log())
+        share = (shapes.exponents.detach() - low) / (high - low)
+        self.shape_logits = Parameter(torch.logit(share, eps=0.01))
+        limit = 0.999
+        self.taper_logits = Parameter(torch.atanh((shapes.tapers.detach() / MAX_TAPER).clamp(-limit, limit)))
+        self.color_logits = Parameter(torch.logit(colors.detach(), eps=0.01))
+        self._topology: Topology | None = None
+
+    @classmethod
+    def from_shape(cls, shape: Shape, config: PrimitivesConfig, generator: torch.Generator) -> Primitives:
+        """`config.count` primitives fitted to the shape, in a few seconds, and painted like it.
+
+        Raises ValueError for a shape without an inside.
+        """
+        start = primitive_fit.boxes(shape, config.count, generator)
+        made = cls(start, torch.full((config.count, 3), 0.5), config)
+        primitive_fit.fit(made, shape, config, generator)
+        made.paint(shape)
+        return made
+
+    @classmethod
+    def from_parts(cls, parts: list[dict[str, Any]], config: PrimitivesConfig) -> Primitives:
+        """What `parts` listed, edited or not. Raises ValueError where a part lacks something."""
+        try:
+            columns = {
+                name: torch.tensor([part[name] for part in parts], dtype=torch.float32)
+                for name in ("center", "rotation", "half_size", "exponents", "taper", "color")
+            }
+        except KeyError as error:
+            raise ValueError(f"A part has no {error}; compare with the list that was exported.") from error
+        shapes = Superquadrics(
+            columns["center"], columns["rotation"], columns["half_size"], columns["exponents"], columns["taper"]
+        )
+        return cls(shapes, columns["color"], config)
+
+    def parts(self) -> list[dict[str, Any]]:
+        """One mapping a primitive, fit for JSON, the largest first: `center`, `rotation` (wxyz), `half_size`,
+        `exponents` (along the axis Y and around it: 0.15 square, 1 round), `taper` and `color` (sRGB albedo in 0..1).
+        """
+        shapes = self.shapes()
+        order = torch.argsort(shapes.sizes.detach().prod(1), descending=True, stable=True).tolist()
+        columns = {
+            "center": shapes.centers,
+            "rotation": shapes.quats,
+            "half_size": shapes.sizes,
+            "exponents": shapes.exponents,
+            "taper": shapes.tapers,
+            "color": self.colors,
+        }
+        values = {name: column.detach().tolist() for name, column in columns.items()}
+        return [{name: column[index] for name, column in values.items()} for index in order]
+
+    def shapes(self) -> Superquadrics:
+        """The primitives that the parameters stand for."""
+        low, high = EXPONENTS
+        return Superquadrics(
+            self.centers,
+            normalize(self.quats, dim=1),
+            self.log_sizes.exp(),
+            low + (high - low) * self.shape_logits.sigmoid(),
+            MAX_TAPER * self.taper_logits.tanh(),
+        )
+
+    @property
+    def colors(self) -> Tensor:
+        """Albedo [K, 3] in 0..1."""
+        return self.color_logits.sigmoid()
+
+    @torch.no_grad()
+    def place(self, index: int, center: Tensor, quat: Tensor, half_size: Tensor) -> None:
+        """Makes primitive `index` a rounded box."""
+        self.centers[index], self.quats[index], self.log_sizes[index] = center, quat, half_size.log()
+        self.shape_logits[index], self.taper_logits[index] = -1.5, 0.0
+
+    @torch.no_grad()
+    def paint(self, shape: Shape) -> None:
+        """Gives each primitive the median albedo of the surface nearest to its own unburied surface."""
+        vertices, areas, _ = self._surface()
+        weights = areas.view(len(self.centers), -1)
+        _, index = cKDTree(shape.vertices.numpy()).query(vertices.numpy(), workers=-1)
+        albedo = shape.albedo[torch.from_numpy(index)].view(len(self.centers), -1, 3)
+        for primitive in range(len(self.centers)):
+            open_part = weights[primitive] >= weights[primitive].median()
+            color = albedo[primitive][open_part].median(0).values
+            self.color_logits[primitive] = torch.logit(color, eps=0.01)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Rates fall to a fifth."""
+        config = self.config
+        rates = {
+            "centers": config.lr_position,
+            "quats": config.lr_rotation,
+            "log_sizes": config.lr_size,
+            "shape_logits": config.lr_shape,
+            "taper_logits": config.lr_shape,
+            "color_logits": config.lr_color,
+        }
+        return [
+            {"name": name, "params": [getattr(self, name)], "lr": rate, "lr_final": rate / 5}
+            for name, rate in rates.items()
+            if rate
+        ]
+
+    def render(self, cameras: Cameras) -> Render:
+        topology, vertices = self._mesh()
+        colors = self.colors.repeat_interleave(len(self.template.directions), 0)
+        normals = _normals(vertices, topology.faces)
+        return render_surface(
+            vertices, topology.faces, colors, cameras, lighting="studio", normals=normals, topology=topology
+        )
+
+    def regularization(self, render: Render, progress: float) -> Tensor:
+        """Share of the surface that is buried in other primitives, times its weight: parts stay apart."""
+        vertices, areas, all_areas = self._surface()
+        return self.config.overlap * (1 - areas.sum() / all_areas.sum().detach())
+
+    def surface_cloud(self) -> SurfaceCloud:
+        """The vertices of all primitives with the triangles around them, those buried in other primitives without."""
+        topology, _ = self._mesh()
+        vertices, areas, _ = self._surface()
+        normals = _normals(vertices, topology.faces)
+        albedo = self.colors.repeat_interleave(len(self.template.directions), 0)
+        colors = (albedo * studio_shading(normals)).clamp(0, 1)
+        return SurfaceCloud(vertices[None], areas[None], colors[None])
+
+    def after_backward(self, render: Render) -> None:
+        """Nothing to do."""
+
+    @torch.no_grad()
+    def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
+        """Keeps the primitives from vanishing and from outgrowing the world."""
+        smallest = torch.tensor(primitive_fit.MIN_HALF_SIZE).log().item()
+        self.log_sizes.clamp_(smallest, 0.0)
+        self.centers.clamp_(-1.0, 1.0)
+
+    @torch.no_grad()
+    def mesh_source(self, size: int) -> Tensor:
+        """Minus the signed distance to the nearest primitive, [size, size, size]: a closed union of all parts."""
+        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
+        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+        points = torch.stack([x, y, z], -1).view(-1, 3)
+        shapes = self.shapes()
+        field = torch.cat([-shapes.distances(part).amin(0) for part in points.split(_GRID_POINTS)])
+        # Far from the surface first-order distances are far off, and nothing asks for them.
+        return field.clamp(-0.2, 0.2).view(size, size, size)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        return snapshot_module(self)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        restore_module(self, state)
+
+    def _mesh(self) -> tuple[Topology, Tensor]:
+        """The tessellated primitives: topology and vertices [K V, 3]."""
+        if self._topology is None or self._topology.vertices != len(self.centers) * len(self.template.directions):
+            self._topology = self.template.repeated(len(self.centers))
+        return self._topology, self.shapes().points(self.template.directions).reshape(-1, 3)
+
+    def _surface(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Vertices [K V, 3], the area [K V] around each that is not buried, and the whole area around it."""
+        topology, vertices = self._mesh()
+        faces = topology.faces.long()
+        a, b, c = rows(vertices, faces).unbind(1)
+        thirds = (torch.linalg.cross(b - a, c - a).square().sum(1) + _LEAST_AREA**2).sqrt() / 6
+        areas = vertices.new_zeros(len(vertices)).scatter_add(0, faces.reshape(-1), thirds.repeat_interleave(3))
+        count = len(self.centers)
+        outside = torch.nn.functional.logsigmoid(self.shapes().distances(vertices) / BURIED_SOFTNESS)  # [K, K V]
+        own = torch.eye(count, dtype=torch.bool).repeat_interleave(len(vertices) // count, 1)
+        return vertices, areas * outside.masked_fill(own, 0.0).sum(0).exp(), areas
+
+
+def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals [V, 3] by area; the gradient is summed in the same order for any number of threads."""
+    a, b, c = rows(vertices, faces.long()).unbind(1)
+    vectors = torch.linalg.cross(b - a, c - a).repeat_interleave(3, 0)
+    index = faces.long().reshape(-1, 1).expand(-1, 3)
+    return normalize(torch.zeros_like(vertices).scatter_add(0, index, vectors), dim=-1)
