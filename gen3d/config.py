@@ -177,6 +177,8 @@ class ExportConfig:
     video_fps: int = 24
     mesh_faces: int = 30000
     mesh_grid: int = 96
+    texture_size: int = 512
+    """Texels a side of the mesh's baked textures; 0 for colours at its vertices instead."""
     viewer: bool = True
 
 

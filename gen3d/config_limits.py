@@ -97,6 +97,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "export.video_fps": (1, 240),
     "export.mesh_faces": (100, 10_000_000),
     "export.mesh_grid": (8, 512),
+    "export.texture_size": (0, 8192),
 }
 """Smallest and largest allowed value of every number, by dotted key."""
 

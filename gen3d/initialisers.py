@@ -15,9 +15,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from gen3d.cameras import orbit
+from gen3d.cameras import Cameras, orbit
 from gen3d.errors import Gen3DError
-from gen3d.export.mesh import extract_mesh, mesh_from_field, mesh_from_surface
+from gen3d.export.mesh import extract_mesh, vertex_colors
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.oriented_points import neighbourhoods, signed_field
@@ -28,10 +28,12 @@ GRID = 64
 GREY = (0.6, 0.6, 0.6)
 
 _BLOB_WAVES, _BLOB_DEPTH = 5, 0.16
-_SURFACE_SAMPLES = 200_000
+_SURFACE_SAMPLES = 100_000
+_EXACT_CELLS = 3.0
 _SHEET_CELLS = 0.75
 _VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 _VIEW_SIZE = 128
+_CARVE_CELLS, _CARVE_BLUR = 4.0, 0.4
 
 Color = tuple[float, float, float]
 Vector = tuple[float, float, float]
@@ -115,12 +117,14 @@ def shape_from_mesh(mesh: trimesh.Trimesh, size: int = GRID, seed: int = 0) -> S
         raise Gen3DError("The mesh has no faces, so it has no surface to begin with.")
     samples, faces = trimesh.sample.sample_surface(mesh, _SURFACE_SAMPLES, seed=seed)
     samples = np.asarray(samples)
-    centers = _cell_centers(size).view(-1, 3).numpy()
-    away = cKDTree(samples).query(centers, workers=-1)[0].reshape((size,) * 3)
-    if mesh.is_watertight:
-        distances = np.where(winding_inside(mesh, size), -away, away)
-    else:
-        distances = _flooded(samples, away, size)
+    touched = _voxels(samples, size)
+    if not touched.any():
+        raise Gen3DError("Nothing of the mesh lies inside [-1, 1]^3: centre it and scale it down first.")
+    # Exact where it matters: a tree takes long for cells that are as far from everything as the middle of a ball is.
+    away = ndimage.distance_transform_edt(~touched) * (2 / size)
+    near = away < _EXACT_CELLS * 2 / size
+    away[near] = cKDTree(samples).query(_cell_centers(size).numpy()[near], workers=-1)[0]
+    distances = np.where(winding_inside(mesh, size), -away, away) if mesh.is_watertight else _flooded(touched, away)
     albedo: Color | Callable[[Tensor], Tensor] = GREY
     if isinstance(mesh.visual, trimesh.visual.ColorVisuals) and mesh.visual.defined:
         rgb = np.asarray(mesh.visual.face_colors)[faces][:, :3] / 255
@@ -129,32 +133,62 @@ def shape_from_mesh(mesh: trimesh.Trimesh, size: int = GRID, seed: int = 0) -> S
 
 
 def shape_from_representation(scene: Representation, size: int = GRID) -> Shape:
-    """What a representation looks like by now, as the shape of the next one: its surface, at the level that fits its
-    own silhouettes, in its own colours without the studio lighting.
+    """What a representation looks like by now, as the shape of the next one, in its own colours without the studio
+    lighting: its mesh where it has one, else what no view sees through (see `carved_distances`).
+
+    Raises Gen3DError where its views show nothing.
     """
     azimuths = (torch.arange(6) * 60.0).repeat(len(_VIEW_ELEVATIONS))
     cameras = orbit(azimuths, torch.tensor(_VIEW_ELEVATIONS).repeat_interleave(6), _VIEW_SIZE)
-    with torch.no_grad():
-        renders = [scene.render(cameras[start : start + 4]) for start in range(0, len(cameras), 4)]
-    views = (torch.cat([render.rgb for render in renders]), torch.cat([render.alpha for render in renders]))
     source = scene.mesh_source(size)
+    with torch.no_grad():
+        parts = [scene.render(cameras[start : start + 4]) for start in range(0, len(cameras), 4)]
+    rgb, alpha, depth = (torch.cat([getattr(part, name) for part in parts]).cpu() for name in ("rgb", "alpha", "depth"))
     if isinstance(source, trimesh.Trimesh):
-        mesh, _ = mesh_from_surface(source, views, cameras)
+        shape = shape_from_mesh(source, size)
     else:
-        mesh, _ = mesh_from_field(source.detach().cpu().numpy(), views, cameras)
-    normals = torch.from_numpy(np.array(mesh.vertex_normals)).float()
-    colors = np.array(mesh.visual.vertex_colors, np.float32)
-    colors[:, :3] = np.clip(colors[:, :3] / studio_shading(normals).numpy(), 0, 255)
-    mesh.visual.vertex_colors = colors.round().astype(np.uint8)
-    return shape_from_mesh(mesh, size)
+        shape = shape_from_distances(carved_distances(depth, alpha, cameras, size))
+    mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
+    lit = torch.from_numpy(vertex_colors(mesh, rgb.clamp(0, 1), alpha.clamp(0, 1), cameras)[0])
+    albedo = (lit / studio_shading(shape.normals)).clamp(0, 1)
+    return Shape(shape.vertices, shape.faces, shape.normals, albedo, shape.distances)
+
+
+def carved_distances(depth: Tensor, alpha: Tensor, cameras: Cameras, size: int) -> Tensor:
+    """Signed distances [size, size, size] of what is left when every view has cut away the space that it looks through
+    (Curless and Levoy 1996, space carving). Hollow and thin-shelled scenes come out solid.
+
+    depth: [B, H, W, 1] premultiplied; alpha: [B, H, W, 1]. A cell is as far outside as the view that sees farthest
+    past it says. Exact to the first order near surfaces that some view meets head on, and at most `_CARVE_CELLS` cells.
+    """
+    points = _cell_centers(size).view(-1, 3)
+    limit = _CARVE_CELLS * 2 / size
+    # Beside the silhouette a cell is as far outside as the silhouette is away, in pixels.
+    beside = np.stack([ndimage.distance_transform_edt(mask) for mask in (alpha[..., 0] <= 0.5).numpy()])
+    images = torch.cat([depth, alpha, torch.from_numpy(beside).float()[..., None]], -1).permute(0, 3, 1, 2)
+    past = torch.full((len(points),), -limit)
+    viewmats = cameras.viewmats()
+    for view in range(len(cameras)):
+        local = points @ viewmats[view, :3, :3].T + viewmats[view, :3, 3]  # OpenCV axes
+        pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
+        at = pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1
+        inside = (at.abs() < 1).all(1)
+        sampled = torch.nn.functional.grid_sample(images[view, None], at[None, None], align_corners=False)[0, :, 0]
+        over = sampled[0] / sampled[1].clamp_min(1e-6) - local[:, 2]
+        aside = (sampled[2] - 0.5) * local[:, 2] / cameras.intrinsics[view, 0, 0]
+        past = torch.where(inside, torch.maximum(past, torch.where(sampled[1] > 0.5, over, aside)), past)
+    field = past.clamp(-limit, limit).view((size,) * 3).numpy()
+    # Pixels make steps in it.
+    return torch.from_numpy(ndimage.gaussian_filter(field, _CARVE_BLUR, mode="nearest"))
 
 
 def winding_inside(mesh: trimesh.Trimesh, size: int) -> np.ndarray:
-    """Whether the centre of each cell [size, size, size] (z, y, x) lies inside of a closed mesh: more surfaces have been
+    """Whether the centre of each cell [size, size, size] (z, y, x) lies inside of a closed mesh: more surfaces are
     entered than left on the way to it along z. Overlapping parts make a union.
     """
     # A tiny shift keeps rays from running through edges and corners, which simple solids love to put there.
-    corners = (np.asarray(mesh.triangles, np.float64) + [1.7e-7, 2.3e-7, 0] + [1, 1, 0]) * [size / 2, size / 2, 1]
+    shifted = np.asarray(mesh.triangles, np.float64) + np.array([1 + 1.7e-7, 1 + 2.3e-7, 0.0])
+    corners = shifted * np.array([size / 2, size / 2, 1.0])
     corners[..., :2] -= 0.5  # cell centres are at whole numbers
     low = np.clip(np.ceil(corners[..., :2].min(1)).astype(np.int64), 0, size)
     high = np.clip(np.floor(corners[..., :2].max(1)).astype(np.int64) + 1, 0, size)
@@ -181,16 +215,20 @@ def winding_inside(mesh: trimesh.Trimesh, size: int) -> np.ndarray:
     return crossings.cumsum(0)[:size] > 0
 
 
-def _flooded(samples: np.ndarray, away: np.ndarray, size: int) -> np.ndarray:
-    """Signed distances around a surface that need not be closed: the flood of the outside stops at it."""
-    surface = np.zeros((size,) * 3, bool)
-    cell = np.floor((samples + 1) * size / 2).astype(np.int64)
+def _voxels(points: np.ndarray, size: int) -> np.ndarray:
+    """Which cells [size, size, size] (z, y, x) hold any of the points [N, 3]."""
+    found = np.zeros((size,) * 3, bool)
+    cell = np.floor((points + 1) * size / 2).astype(np.int64)
     cell = cell[((cell >= 0) & (cell < size)).all(1)]
-    surface[cell[:, 2], cell[:, 1], cell[:, 0]] = True
+    found[cell[:, 2], cell[:, 1], cell[:, 0]] = True
+    return found
+
+
+def _flooded(surface: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Signed distances around a surface that need not be closed: the flood of the outside stops at it."""
     regions, _ = ndimage.label(~np.pad(surface, 1))
     outside = (regions == regions[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    enclosed = ~outside & ~surface
-    return np.where(enclosed, -away, away) - _SHEET_CELLS * 2 / size
+    return np.where(~outside & ~surface, -away, away) - _SHEET_CELLS * 2 / len(surface)
 
 
 def _nearest(points: Tensor, colors: Tensor) -> Callable[[Tensor], Tensor]:

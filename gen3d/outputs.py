@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from gen3d.evaluation.encoder import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
 from gen3d.export.glb import write_glb
 from gen3d.export.images import contact_sheet, write_png, write_video
-from gen3d.export.mesh import mesh_from_field, mesh_from_surface
+from gen3d.export.mesh import mesh_from_surface, surface_of_field
 from gen3d.export.ply import SplatCloud, write_splats
+from gen3d.export.texture import Textures, bake
 from gen3d.export.viewer import write_viewer
 from gen3d.prior.model import ShapePrior
 from gen3d.rendering.lighting import studio_shading
@@ -27,6 +29,7 @@ from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.views import Render
 from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.contract import Representation
+from gen3d.representations.primitives import Primitives
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats
 from gen3d.runs import RunFolder
@@ -70,13 +73,17 @@ def export_run(
     write_video(
         files["video"], (on_white(scene, frames[i : i + 1])[0] for i in range(export.video_frames)), export.video_fps
     )
-    mesh, mesh_stats = surface_mesh(scene, prior, code, config)
+    mesh, textures, mesh_stats = surface_mesh(scene, prior, code, config)
     files["mesh"] = run.path("mesh.glb")
-    write_glb(files["mesh"], mesh, config.prompt)
+    write_glb(files["mesh"], mesh, config.prompt, textures)
     splats = gaussians_of(scene, mesh, config)
     cloud = splat_cloud(splats)
     files["splats"] = run.path("splats.ply")
-    write_splats(files["splats"], cloud.means, cloud.quats, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc)
+    write_splats(
+        files["splats"], cloud.means, cloud.quats, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc, cloud.sh_rest
+    )
+    if isinstance(scene, Primitives):
+        files["parts"] = run.write_json("parts.json", scene.parts())
     if export.viewer:
         files["viewer"] = run.path("viewer.html")
         write_viewer(files["viewer"], config.prompt, cloud, mesh, trained_size=config.optimization.resolution)
@@ -89,17 +96,29 @@ def export_run(
         "splats": splats.num_gaussians,
         "nearest_training_object": {"name": nearest, "distance": round(distance, 4)},
         "seconds": round(seconds, 2),
+        "peak_memory_mb": round(peak_memory() / 2**20),
     }
     files["metrics"] = run.write_json("metrics.json", metrics)
     summary = describe_match(scores) if scores else "No evaluator is installed, so the match was not measured."
     return summary, files
 
 
+def peak_memory() -> int:
+    """The most memory, in bytes, that this process has held; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def splat_cloud(splats: GaussianSplats) -> SplatCloud:
     """The Gaussians as the writers take them."""
     return SplatCloud(
         splats.means.detach(), splats.unit_quats.detach(), splats.log_scales.detach(),
-        splats.opacity_logits.detach(), splats.sh.detach()[:, 0], None,
+        splats.opacity_logits.detach(), splats.sh.detach()[:, 0],
+        splats.sh_rest.detach() if splats.sh_rest.shape[1] else None,
     )  # fmt: skip
 
 
@@ -121,32 +140,44 @@ def mesh_shape(mesh: trimesh.Trimesh) -> Shape:
 
 def surface_mesh(
     scene: Representation, prior: ShapePrior, code: Tensor, config: RunConfig
-) -> tuple[trimesh.Trimesh, dict[str, Any]]:
-    """The asset as a coloured mesh that looks like the renders; closed where it comes from a field.
+) -> tuple[trimesh.Trimesh, Textures | None, dict[str, Any]]:
+    """The asset as a mesh that looks like the renders, with vertex colours and, unless `export.texture_size` is 0, with
+    textures; closed where it comes from a field. And what to report of it.
 
     Splats have no surface of their own: theirs is the field of `code`, at the level that looks like them. The renders
     carry the studio lighting in their colours; the mesh gets albedo, so that viewers can light it.
     """
-    azimuths = torch.arange(8) * 45.0
-    cameras = orbit(azimuths.repeat(len(MESH_VIEW_ELEVATIONS)), torch.tensor(MESH_VIEW_ELEVATIONS).repeat_interleave(8),
-                    config.export.image_size)  # fmt: skip
+    cameras = mesh_cameras(config.export.image_size)
     views = views_of(scene, cameras)
     if isinstance(scene, SplatScene):
         source: Tensor | trimesh.Trimesh = -prior.distance_grid(code, config.export.mesh_grid)
     else:
         source = scene.mesh_source(config.export.mesh_grid)
-    if isinstance(source, trimesh.Trimesh):
-        mesh, stats = mesh_from_surface(source, (views.rgb, views.alpha), cameras, max_faces=config.export.mesh_faces)
-    else:
-        mesh, stats = mesh_from_field(
-            source.numpy(), (views.rgb, views.alpha), cameras, max_faces=config.export.mesh_faces
-        )
+    level = {}
+    if isinstance(source, Tensor):
+        source, level["level"] = surface_of_field(source.numpy(), views.alpha, cameras)
+    lit = (views.rgb, views.alpha)
+    mesh, stats = mesh_from_surface(source, lit, cameras, max_faces=config.export.mesh_faces)
+    size = config.export.texture_size
+    textures = bake(mesh, source, lit, cameras, size) if size else None
+    take_light_off(mesh)
+    return mesh, textures, {**level, **stats, "texture_size": size}
+
+
+def mesh_cameras(size: int) -> Cameras:
+    """Views from all around, `size` pixels a side, from which the mesh takes its colours."""
+    rows = len(MESH_VIEW_ELEVATIONS)
+    azimuths = (torch.arange(8) * 45.0).repeat(rows)
+    return orbit(azimuths, torch.tensor(MESH_VIEW_ELEVATIONS).repeat_interleave(8), size)
+
+
+def take_light_off(mesh: trimesh.Trimesh) -> None:
+    """Divides the vertex colours by the studio lighting at the vertices, in place."""
     shading = studio_shading(torch.from_numpy(np.asarray(mesh.vertex_normals).copy()).float()).numpy()
     assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
     colors = np.array(mesh.visual.vertex_colors, np.float32)
     colors[:, :3] = np.clip(colors[:, :3] / shading, 0, 255)
     mesh.visual.vertex_colors = colors.round().astype(np.uint8)
-    return mesh, stats
 
 
 def match_scores(scene: Representation, prompt: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import torch
 
 from gen3d.config import RunConfig, SplatsConfig
 from gen3d.config_io import load_config
+from gen3d.config_limits import REPRESENTATIONS
 from gen3d.errors import Gen3DError
+from gen3d.export.ply import read_splats
 from gen3d.field_surface import field_surface
 from gen3d.generate import generate
 from gen3d.interrupt import StopFlag
@@ -54,7 +56,41 @@ def test_a_run_writes_every_file(small_config: RunConfig) -> None:
     assert metrics["mesh"]["watertight"]
     assert metrics["mesh"]["iou"] > 0.85
     assert metrics["nearest_training_object"]["name"] in "abcd"
+    assert 100 < metrics["peak_memory_mb"] < 100_000
     assert not list(run.folder.glob("*.tmp*"))
+
+
+TINY = {
+    "dmtet": ["dmtet.grid=20", "dmtet.color_grid=16"],
+    "mesh": ["mesh.faces=600", "mesh.texture_size=64"],
+    "points": ["points.count=800"],
+    "primitives": ["primitives.count=3", "primitives.fit_steps=40"],
+}
+"""Settings that make the other representations small."""
+
+
+@pytest.mark.parametrize("name", [name for name in REPRESENTATIONS if name != "splats"])
+def test_every_representation_goes_from_prompt_to_files(
+    name: str, tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ShapePrior, "load", staticmethod(lambda folder=None: tiny_prior))
+    settings = [*SMALL, f"representation={name}", *TINY.get(name, [])]
+    _, files = run_once(load_config(None, settings, prompt="a red ball", out=str(tmp_path)))
+    assert {"preview", "splats", "video", "mesh", "viewer", "metrics"} <= set(files)
+    assert all(path.stat().st_size > 100 for path in files.values())
+    metrics = json.loads(files["metrics"].read_text())
+    assert metrics["representation"] == name
+    assert metrics["mesh"]["iou"] > 0.85
+    assert ("parts" in files) == (name == "primitives")
+
+
+def test_view_dependent_colours_reach_the_splat_file(small_config: RunConfig) -> None:
+    small_config.splats.sh_degree = 1
+    _, files = run_once(small_config)
+    rest = read_splats(files["splats"]).sh_rest
+    assert rest is not None
+    assert rest.shape[1:] == (3, 3)
+    assert rest.abs().max() > 0
 
 
 def test_the_same_seed_gives_the_same_bytes(small_config: RunConfig) -> None:

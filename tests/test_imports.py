@@ -41,6 +41,8 @@ RANKS = {
     "watchdog": 12,
     "outputs": 12,
     "generate": 13,
+    "convert": 13,
+    "asset_commands": 14,
     "batch": 14,
     "cli": 15,
     "__main__": 16,

@@ -81,7 +81,7 @@ def test_a_closed_mesh_with_overlapping_parts_is_their_union() -> None:
     second = np.maximum.reduce([abs(x - 0.4), abs(y - 0.1), abs(z + 0.2)]) < 0.2
     assert (inside == (first | second)).all()
     ring = trimesh.creation.torus(0.6, 0.2)
-    assert initialisers.winding_inside(ring, 40).sum() * 0.05**3 == pytest.approx(ring.volume, rel=0.02)
+    assert initialisers.winding_inside(ring, 40).sum() * 0.05**3 == pytest.approx(ring.volume, rel=0.04)
 
 
 def test_a_coloured_mesh() -> None:
@@ -107,6 +107,8 @@ def test_open_meshes_get_a_thickness_and_keep_what_they_enclose() -> None:
     assert volume(initialisers.shape_from_mesh(cracked, 40)) > 0.95
     with pytest.raises(Gen3DError, match="no faces"):
         initialisers.shape_from_mesh(trimesh.Trimesh())
+    with pytest.raises(Gen3DError, match="scale it down"):
+        initialisers.shape_from_mesh(trimesh.creation.box(extents=[5, 5, 5]))
 
 
 @pytest.mark.parametrize("kind", ["splats", "points"])
@@ -118,5 +120,5 @@ def test_a_representation_becomes_the_shape_of_the_next(kind: str) -> None:
     else:
         scene = PointCloud.from_shape(ball, PointsConfig(count=3000), generator)
     shape = initialisers.shape_from_representation(scene, 40)
-    assert volume(shape) == pytest.approx(BALL, rel=0.15)
+    assert volume(shape) == pytest.approx(BALL, rel=0.1)
     assert shape.albedo.mean(0).tolist() == pytest.approx([0.8, 0.2, 0.2], abs=0.06)

@@ -31,6 +31,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "clip"): Command(
         "gen3d.evaluation.command", "add_train_clip_arguments", "run_train_clip", "train the matching model"
     ),
+    ("convert",): Command(
+        "gen3d.asset_commands", "add_convert_arguments", "run_convert", "turn splats into a mesh, a mesh into splats"
+    ),
+    ("render",): Command(
+        "gen3d.asset_commands", "add_render_arguments", "run_render", "draw an asset: contact sheet and turntable"
+    ),
     ("evaluate",): Command(
         "gen3d.evaluation.command", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
     ),

@@ -15,9 +15,12 @@ commands:
   doctor          what this machine can do, and what each missing piece would give
   recipes         the shipped configurations
   batch FILE      many prompts with the same settings
+  convert IN OUT  splats to a mesh, a mesh to splats, and between formats
+  render ASSET    a contact sheet and a turntable video of a file
   evaluate        measure how well results match their prompts
   corpus build    make the training corpus
   train prior     train the shape prior
+  train view      train the view prior
   train clip      train the matching model that scores results
   version         the version of gen3d
 

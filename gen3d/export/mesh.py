@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError
+from gen3d.export.manifold import make_manifold
 from gen3d.rendering.mesh import rasterize, vertex_normals
 
 logger = logging.getLogger(__name__)
@@ -71,14 +72,14 @@ def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """
     if len(mesh.faces) <= faces:
         return mesh
-    for aggressiveness in (5, 3, 1):
+    closed = mesh.is_volume
+    for aggressiveness in (5, 7, 3):  # the lower, the nearer to the surface, but some meshes then stay too large
         points, triangles = fast_simplification.simplify(
             mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=faces, agg=aggressiveness
         )
-        smaller = trimesh.Trimesh(points, triangles, process=True)
-        smaller.update_faces(smaller.nondegenerate_faces() & smaller.unique_faces())
-        smaller.remove_unreferenced_vertices()
-        if smaller.is_volume or not mesh.is_volume:
+        # Collapsed edges leave flaps and edges of four triangles where the surface is thin or rough.
+        smaller = trimesh.Trimesh(*make_manifold(points, triangles), process=False)
+        if (smaller.is_volume or not closed) and len(smaller.faces) <= max(1.05 * faces, faces + 10):
             return smaller
     logger.warning("The mesh keeps its %d faces: with %d it would not stay closed.", len(mesh.faces), faces)
     return mesh
@@ -91,25 +92,32 @@ def vertex_colors(mesh: trimesh.Trimesh, rgb: Tensor, alpha: Tensor, cameras: Ca
     take the colour of the nearest that are seen. Returns colours [V, 3] float32 in [0, 1] and the fraction seen.
     """
     vertices = torch.as_tensor(np.asarray(mesh.vertices), dtype=torch.float32)
-    faces = torch.as_tensor(np.asarray(mesh.faces))
-    normals = vertex_normals(vertices, faces)
+    normals = vertex_normals(vertices, torch.as_tensor(np.asarray(mesh.faces)))
+    return surface_colors(mesh, vertices, normals, rgb, alpha, cameras)
+
+
+def surface_colors(
+    mesh: trimesh.Trimesh, points: Tensor, normals: Tensor, rgb: Tensor, alpha: Tensor, cameras: Cameras
+) -> tuple[np.ndarray, float]:
+    """As `vertex_colors`, of any points [P, 3] on the mesh with unit normals [P, 3]; colours [P, 3]."""
+    corners = np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces)
     viewmats = cameras.viewmats().float()
-    total, weights = torch.zeros(len(vertices), 3), torch.zeros(len(vertices), 1)
+    total, weights = torch.zeros(len(points), 3), torch.zeros(len(points), 1)
     for index in range(len(cameras)):
-        local = vertices @ viewmats[index, :3, :3].T + viewmats[index, :3, 3]  # OpenCV axes
+        camera = cameras[index : index + 1]
+        local = points @ viewmats[index, :3, :3].T + viewmats[index, :3, 3]  # OpenCV axes
         depth = local[:, 2].clamp(min=1e-6)
-        pixels = (local / depth[:, None]) @ cameras.intrinsics[index].float().T
-        to_camera = torch.nn.functional.normalize(cameras.positions[index] - vertices, dim=-1)
+        pixels = ((local / depth[:, None]) @ cameras.intrinsics[index].float().T)[:, :2]
+        to_camera = torch.nn.functional.normalize(cameras.positions[index] - points, dim=-1)
         cosine = (normals * to_camera).sum(-1)
-        image = torch.cat([rgb[index], alpha[index]], -1)
-        color = _sample(image, pixels[:, :2])
-        seen = _visible(vertices, faces, cameras[index : index + 1], local[:, 2], pixels[:, :2], cosine)
+        color = _sample(torch.cat([rgb[index], alpha[index]], -1), pixels)
+        seen = _visible(rasterize(*corners, camera).depth[0], camera, local[:, 2], pixels, cosine)
         weight = torch.where(seen & (color[:, 3] > 0.5), cosine.square(), 0.0)[:, None]
         total += weight * color[:, :3] / color[:, 3:].clamp(min=0.5)
         weights += weight
     seen_mask = weights[:, 0].numpy() > 0
     colors = (total / weights.clamp(min=1e-12)).clamp(0, 1).numpy()
-    _fill_unseen(colors, seen_mask, vertices.numpy())
+    _fill_unseen(colors, seen_mask, points.numpy())
     return colors, float(seen_mask.mean()) if len(seen_mask) else 0.0
 
 
@@ -163,9 +171,17 @@ def mesh_from_field(
     all of the alphas), `vertices`, `faces`, `watertight`, `volume` and `seen` (fraction of vertices with a colour
     of their own).
     """
-    level, _ = choose_level(occupancy, views[1].detach().cpu().float(), cameras.to("cpu"))
-    mesh, stats = mesh_from_surface(extract_mesh(occupancy, level), views, cameras, max_faces=max_faces)
+    surface, level = surface_of_field(occupancy, views[1], cameras)
+    mesh, stats = mesh_from_surface(surface, views, cameras, max_faces=max_faces)
     return mesh, {"level": level, **stats}
+
+
+def surface_of_field(occupancy: np.ndarray, alpha: Tensor, cameras: Cameras) -> tuple[trimesh.Trimesh, float]:
+    """The surface of the field, before decimation and without colours, at the level that `choose_level` finds; and
+    that level.
+    """
+    level, _ = choose_level(occupancy, alpha.detach().cpu().float(), cameras.to("cpu"))
+    return extract_mesh(occupancy, level), level
 
 
 def mesh_from_surface(
@@ -204,9 +220,10 @@ def _drop_small_parts(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     return mesh
 
 
-def _visible(vertices: Tensor, faces: Tensor, camera: Cameras, depth: Tensor, pixels: Tensor, cosine: Tensor) -> Tensor:
-    """Whether each vertex faces the camera, lies in the image and is not behind another part of the surface, [V]."""
-    surface = rasterize(vertices, faces, camera).depth[0]
+def _visible(surface: Tensor, camera: Cameras, depth: Tensor, pixels: Tensor, cosine: Tensor) -> Tensor:
+    """Whether each point faces the camera, lies in the image and is not behind the surface, whose depths [H, W] are
+    given, [P].
+    """
     column, row = pixels[:, 0].floor().long(), pixels[:, 1].floor().long()
     inside = (depth > 0) & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     nearest = surface[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
@@ -225,7 +242,7 @@ def _sample(image: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _fill_unseen(colors: np.ndarray, seen: np.ndarray, vertices: np.ndarray) -> None:
-    """Gives vertices that are not seen the distance-weighted colour of the four nearest that are, in place."""
+    """Gives points that are not seen the distance-weighted colour of the four nearest that are, in place."""
     if seen.all():
         return
     if not seen.any():

@@ -31,7 +31,7 @@ from gen3d.progress import Reporter
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh, vertex_normals
 
-COARSE_GRID = 64
+COARSE_GRID = 48
 """Cells a side of the grid on which a decoded field's surface is found: finer ones change a 64-pixel view no more."""
 SHARD_OBJECTS = 32
 MIRRORED = 0.5

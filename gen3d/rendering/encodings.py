@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from gen3d.kernels import volume_reference
+from gen3d.kernels import volume_native, volume_reference
 
 
 def hash_resolutions(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
@@ -32,7 +32,8 @@ def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...], *, 
     """
     _check_points(points)
     _check_table(table, resolutions)
-    return volume_reference.hash_encode(points, table, resolutions)
+    fits = not reference and table.shape[2] in volume_native.FEATURES and volume_native.usable(points, table)
+    return (volume_native if fits else volume_reference).hash_encode(points, table, resolutions)
 
 
 def hash_encode_jacobian(
@@ -45,7 +46,8 @@ def hash_encode_jacobian(
     """
     _check_points(points)
     _check_table(table, resolutions)
-    return volume_reference.hash_encode_jacobian(points, table, resolutions)
+    fits = not reference and table.shape[2] in volume_native.FEATURES and volume_native.usable(points, table)
+    return (volume_native if fits else volume_reference).hash_encode_jacobian(points, table, resolutions)
 
 
 def triplane_encode(points: Tensor, planes: Tensor, *, reference: bool = False) -> Tensor:
@@ -57,7 +59,8 @@ def triplane_encode(points: Tensor, planes: Tensor, *, reference: bool = False) 
     _check_points(points)
     if planes.ndim != 4 or len(planes) != 3:
         raise ValueError(f"Three planes [3, C, R, R] are needed, not {tuple(planes.shape)}.")
-    return volume_reference.triplane_encode(points, planes)
+    fits = not reference and volume_native.usable(points, planes)
+    return (volume_native if fits else volume_reference).triplane_encode(points, planes)
 
 
 def grid_encode(points: Tensor, grid: Tensor, *, reference: bool = False) -> Tensor:
@@ -68,7 +71,8 @@ def grid_encode(points: Tensor, grid: Tensor, *, reference: bool = False) -> Ten
     _check_points(points)
     if grid.ndim != 4:
         raise ValueError(f"A grid [C, D, H, W] is needed, not {tuple(grid.shape)}.")
-    return volume_reference.grid_encode(points, grid)
+    fits = not reference and volume_native.usable(points, grid)
+    return (volume_native if fits else volume_reference).grid_encode(points, grid)
 
 
 def frequency_encode(points: Tensor, bands: int) -> Tensor:

@@ -3,8 +3,8 @@
 The weights in the docstrings are those that published recipes give the terms: places to start from, for losses of
 their scale.
 
-Images are those of `gen3d.rendering.views.Render`. Samples along rays are packed: N samples of R rays, those of ray r in
-the rows `ray_starts[r]` to `ray_starts[r + 1]`, near to far; `ray_starts` [R + 1] begins with 0 and ends with N.
+Images are those of `gen3d.rendering.views.Render`. Samples along rays are packed: N samples of R rays, those of ray r
+in the rows `ray_starts[r]` to `ray_starts[r + 1]`, near to far; `ray_starts` [R + 1] begins with 0 and ends with N.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class Template:
         corner = np.arange(rows * (rows + 1)).reshape(rows, rows + 1)[:, :rows].reshape(-1)
         a, b, c, d = corner, corner + rows + 1, corner + rows + 2, corner + 1
         quads = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
-        sides, faces = [], []
+        sides: list[np.ndarray] = []
+        faces: list[np.ndarray] = []
         for axis in range(3):
             for sign in (1.0, -1.0):
                 side = np.empty((len(u), 3))

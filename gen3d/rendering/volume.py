@@ -5,12 +5,14 @@ Packed samples lie one ray after another, from near to far; `offsets` [R + 1] sa
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gen3d.cameras import Cameras
-from gen3d.kernels import volume_reference
+from gen3d.errors import UsageError
+from gen3d.kernels import volume_native, volume_reference
 
 
 class Rays(NamedTuple):
@@ -41,7 +43,35 @@ def composite(
     """
     if form not in ("depth", "alpha"):
         raise ValueError(f"The form {form!r} is unknown; use depth or alpha.")
-    return volume_reference.composite(opacity, values, offsets, form == "alpha")
+    if opacity.is_cuda and not reference:
+        return _composite_nerfacc(opacity, values, offsets, form)
+    fits = not reference and volume_native.usable(opacity, values)
+    return (volume_native if fits else volume_reference).composite(opacity, values, offsets, form == "alpha")
+
+
+def nerfacc_arguments(opacity: Tensor, offsets: Tensor, form: str) -> tuple[str, dict[str, Any]]:
+    """The function of nerfacc that makes weights of these samples, and its keyword arguments."""
+    rays: dict[str, Any] = {
+        "ray_indices": volume_reference.rays_of_samples(offsets),
+        "n_rays": len(offsets) - 1,
+    }
+    if form == "alpha":
+        return "render_weight_from_alpha", {"alphas": opacity, **rays}
+    # An optical depth is a density over an interval of length one.
+    ends = {"t_starts": torch.zeros_like(opacity), "t_ends": torch.ones_like(opacity)}
+    return "render_weight_from_density", {**ends, "sigmas": opacity, **rays}
+
+
+def _composite_nerfacc(opacity: Tensor, values: Tensor, offsets: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        import nerfacc
+    except ImportError as error:
+        raise UsageError("Volume rendering on CUDA needs nerfacc: `pip install nerfacc`, or use the CPU.") from error
+    name, arguments = nerfacc_arguments(opacity, offsets, form)
+    weights = getattr(nerfacc, name)(**arguments)[0]
+    rays = {"ray_indices": arguments["ray_indices"], "n_rays": arguments["n_rays"]}
+    out = nerfacc.accumulate_along_rays(weights, values, **rays)
+    return out, nerfacc.accumulate_along_rays(weights, None, **rays)[:, 0], weights
 
 
 def distortion(weights: Tensor, t: Tensor, delta: Tensor, offsets: Tensor) -> Tensor:

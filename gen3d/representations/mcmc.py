@@ -62,7 +62,7 @@ class McmcStrategy:
         due = config.densify_from <= step <= config.densify_until * total_steps and step % config.densify_every == 0
         change = self.refine(splats, optimizer) if due else None
         rate = next(group["lr"] for group in optimizer.param_groups if group.get("name") == "means")
-        splats.means += position_noise(splats, config.mcmc_noise * rate, self.generator)
+        splats.means.add_(position_noise(splats, config.mcmc_noise * rate, self.generator))
         return change
 
     @torch.no_grad()
@@ -130,5 +130,3 @@ def position_noise(splats: GaussianSplats, strength: float, generator: torch.Gen
     gate = torch.sigmoid(_GATE_SLOPE * (_GATE_OPACITY - splats.opacities))
     axes = rotation_matrices(splats.quats) * splats.scales[:, None]  # columns scaled: covariance = axes axes^T
     return strength * gate[:, None] * (axes @ (axes.transpose(1, 2) @ draws[..., None])).squeeze(-1)
-
-

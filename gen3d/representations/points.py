@@ -34,8 +34,8 @@ _SPACING_RANGE = 3.0
 class PointCloud(torch.nn.Module):
     """N coloured points (see `contract.Representation`).
 
-    positions: [N, 3]. color_logits: [N, 3] of the lit colours. normals: [N, 3] outward and spacing: [N], the edge of the
-    square of surface that a point stands for, are found anew every `config.refresh_every` steps; neighbours: [N, k]
+    positions: [N, 3]. color_logits: [N, 3] of the lit colours. normals: [N, 3] outward and spacing: [N], the edge of
+    the square of surface that a point stands for, are found anew every `config.refresh_every` steps; neighbours: [N, k]
     the points around each.
     """
 

@@ -62,7 +62,7 @@ class Inside:
         self.size, self.cell = size, 2 / size
         self.centers = torch.stack([x, y, z], -1).view(-1, 3)
         self.distances = shape.distance(self.centers)
-        # Parts thinner than a cell have no cell centre inside: count the nearest ones, too, where there is nothing else.
+        # Shapes thinner than a cell have no cell centre inside: the nearest ones have to do there.
         threshold = next((t for t in (0.0, 0.25, 0.5, 1.0) if bool((self.distances < t * self.cell).any())), 1.0)
         self.inside = self.distances < max(threshold * self.cell, 1e-9)
         # How thick the part is that a cell belongs to: the greatest depth around it.
@@ -204,8 +204,6 @@ def _optimizer(primitives: Primitives) -> torch.optim.Adam:
 def iou(primitives: Primitives, shape: Shape) -> float:
     """Intersection over union of the primitives and the shape, on the cells of its distance grid."""
     cells = Inside(shape)
-    filled = torch.cat(
-        [primitives.shapes().distances(part).amin(0) < 0 for part in cells.centers.split(1 << 15)]
-    )
+    filled = torch.cat([primitives.shapes().distances(part).amin(0) < 0 for part in cells.centers.split(1 << 15)])
     both, either = (filled & cells.inside).sum(), (filled | cells.inside).sum()
     return float(both / either.clamp_min(1))

@@ -169,8 +169,8 @@ class Primitives(torch.nn.Module):
 
     def regularization(self, render: Render, progress: float) -> Tensor:
         """Share of the surface that is buried in other primitives, times its weight: parts stay apart."""
-        vertices, areas, all_areas = self._surface()
-        return self.config.overlap * (1 - areas.sum() / all_areas.sum().detach())
+        _, areas, all_areas = self._surface()
+        return self.config.overlap * (all_areas - areas).sum() / all_areas.sum().detach()
 
     def surface_cloud(self) -> SurfaceCloud:
         """The vertices of all primitives with the triangles around them, those buried in other primitives without."""

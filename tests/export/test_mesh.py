@@ -9,6 +9,7 @@ from gen3d.cameras import Cameras, orbit
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import choose_level, decimate, extract_mesh, mesh_from_field, vertex_colors
 from gen3d.rendering.mesh import render_mesh
+from gen3d.rendering.tetrahedra import Lattice, crossings, march
 
 
 def cell_centres(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,3 +162,31 @@ def test_mesh_from_field_end_to_end() -> None:
     right = mesh.vertices[:, 0] > 0.1
     assert (mesh.visual.vertex_colors[right, 0] > 200).all()
     assert (mesh.visual.vertex_colors[mesh.vertices[:, 0] < -0.1, 2] > 180).all()
+
+
+def rough_solid(cells: int, roughness: float) -> trimesh.Trimesh:
+    """A thin slab by marching tetrahedra whose distances are shaken, as optimising them leaves them."""
+    lattice = Lattice(cells)
+    points = lattice.positions()
+    outside = points.abs() - torch.tensor([0.6, 0.08, 0.6])
+    values = outside.clamp(min=0).norm(dim=1) + outside.amax(1).clamp(max=0)
+    values += roughness * torch.randn(len(values), generator=torch.Generator().manual_seed(0))
+    values[lattice.boundary()] = 1.0
+    surface = march(lattice, values)
+    ends, at = points[surface.edges], values[surface.edges]
+    vertices = crossings(ends[:, 0], ends[:, 1], at[:, 0], at[:, 1], 0.1)
+    return trimesh.Trimesh(vertices.numpy(), surface.faces.numpy(), process=False)
+
+
+@pytest.mark.parametrize(("cells", "roughness", "faces"), [(40, 0.0, 3000), (40, 0.02, 6000), (40, 0.02, 2000)])
+def test_decimation_of_marching_tetrahedra(cells: int, roughness: float, faces: int) -> None:
+    """What simplifying them leaves has edges of four and more triangles before the repair."""
+    mesh = rough_solid(cells, roughness)
+    assert mesh.is_volume
+    assert len(mesh.faces) > 1.5 * faces
+    small = decimate(mesh, faces)
+    assert len(small.faces) <= 1.05 * faces
+    assert small.is_volume
+    assert small.volume == pytest.approx(mesh.volume, rel=0.03)
+    merged = trimesh.Trimesh(small.vertices.astype(np.float32), small.faces, process=True)
+    assert merged.is_volume

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
 from gen3d.rendering import regularizers
+from gen3d.rendering.geometry import Topology
 
 
 def packed_rays(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,3 +148,31 @@ def test_depth_smoothness_leaves_silhouettes_alone() -> None:
     depth[0, 1, 1] += 0.1  # a mean depth off by 0.2: three of its pairs cross it, of ten inside the silhouette
     assert regularizers.depth_smoothness(depth, alpha).item() == pytest.approx(3 * 0.04 / 10, rel=1e-4)
     assert regularizers.depth_smoothness(torch.zeros_like(depth), torch.zeros_like(alpha)).item() == 0
+
+
+def test_normal_consistency_of_a_cube_and_a_plane() -> None:
+    corners = torch.tensor([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
+    hull = trimesh.Trimesh(corners.numpy()).convex_hull
+    vertices, faces = torch.tensor(hull.vertices).float(), torch.tensor(hull.faces)
+    topology = Topology.of(faces, len(vertices))
+    # 18 edges: the 12 of the cube, at right angles, and 6 diagonals within its sides.
+    assert regularizers.normal_consistency(vertices, topology).item() == pytest.approx(12 / 18, abs=1e-5)
+    sheet = Topology.of(torch.tensor([[0, 1, 2], [1, 3, 2]]), 4)
+    plane = torch.tensor([[0.0, 0, 0], [1, 0, 0.1], [0, 1, 0], [1, 1, 0.1]]).requires_grad_()
+    value = regularizers.normal_consistency(plane, sheet)
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    value.backward()
+    assert plane.grad is not None
+    assert torch.isfinite(plane.grad).all()
+
+
+def test_laplacian_is_the_mean_offset_from_the_neighbours() -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=1)
+    vertices = torch.tensor(mesh.vertices, dtype=torch.float64).requires_grad_()
+    wanted = torch.stack([
+        (vertices[near].mean(0) - vertices[index]).square().sum() for index, near in enumerate(mesh.vertex_neighbors)
+    ]).mean()  # fmt: skip
+    found = regularizers.laplacian(vertices, Topology.of(torch.tensor(mesh.faces), len(vertices)))
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-9)
+    first, second = (torch.autograd.grad(value, vertices)[0] for value in (found, wanted))
+    assert torch.allclose(first, second)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gen3d.cameras import turntable
 from gen3d.config import SplatsConfig
+from gen3d.config_io import load_config
+from gen3d.errors import UsageError
 from gen3d.generate import make_optimizer
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.adaptive import SplatScene
@@ -178,3 +180,9 @@ def test_equal_seeds_give_equal_scenes(make: Callable[..., Any]) -> None:
         made.after_step(make_optimizer(made), 1, 10)
         results.append(splats.means.detach().clone())
     assert torch.equal(*results)
+
+
+def test_unknown_strategies_are_refused() -> None:
+    assert load_config(None, ["splats.strategy=mcmc"]).splats.strategy == "mcmc"
+    with pytest.raises(UsageError, match=r"'splats\.strategy' is 'adc', but must be one of gradient, mcmc"):
+        load_config(None, ["splats.strategy=adc"])
