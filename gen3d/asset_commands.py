@@ -15,7 +15,9 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splats", action="store_true", help="write splats into a .glb (KHR_gaussian_splatting)")
     parser.add_argument("--count", type=int, default=30000, help="splats laid on a mesh (default: 30000)")
     parser.add_argument("--faces", type=int, default=30000, help="triangles of a mesh from splats (default: 30000)")
-    parser.add_argument("--texture-size", type=int, default=512, help="of such a mesh; 0: vertex colours (default: 512)")
+    parser.add_argument(
+        "--texture-size", type=int, default=512, help="of such a mesh, 0 = vertex colours (default 512)"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 

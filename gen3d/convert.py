@@ -41,7 +41,7 @@ _MAX_REST = 15
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """splats: write a GLB of splats, not of a mesh. count: Gaussians laid on a mesh. faces, texture_size: of a mesh made
+    """splats: write a GLB of splats, not a mesh. count: Gaussians laid on a mesh. faces, texture_size: of a mesh made
     from splats; texture_size 0 for vertex colours. seed: of where Gaussians are laid.
     """
 
@@ -187,8 +187,8 @@ def _write_as_mesh(asset: Asset, target: Path, options: ConvertOptions) -> str:
     if isinstance(asset, SplatCloud):
         mesh, textures = mesh_of(asset, options)
     else:
-        mesh = trimesh.Trimesh(asset.vertices, asset.faces, process=False)
-        mesh.visual.vertex_colors = np.round(asset.colors * 255).astype(np.uint8)
+        colors = np.round(asset.colors * 255).astype(np.uint8)
+        mesh = trimesh.Trimesh(asset.vertices, asset.faces, vertex_colors=colors, process=False)
         textures = _textures_of(asset)
     if target.suffix.lower() == ".glb":
         write_glb(target, mesh, target.stem, textures)

@@ -156,9 +156,9 @@ def test_version(tmp_path: Path, arguments: list[str]) -> None:
 def test_help_names_every_command(tmp_path: Path) -> None:
     answer = gen3d("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for word in ("doctor", "recipes", "batch", "evaluate", "corpus build", "train prior", "train clip"):
+    for word in ("doctor", "recipes", "batch", "evaluate", "corpus build", "train prior", "train view", "train clip"):
         assert word in answer.stdout
-    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 3
+    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 4
 
 
 def test_recipes_are_listed_with_their_comment(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def glb_bytes(mesh: trimesh.Trimesh, name: str, textures: Textures | None = None
         uv = textures.atlas.uv.numpy() * [1, -1] + [0, 1]
         attributes["TEXCOORD_0"] = buffer.add(uv.astype("<f4"), FLOAT, "VEC2", ARRAY_BUFFER)
         document.update(
-            images=[{"name": "base colour", "mimeType": "image/png", "bufferView": buffer.add_png(textures.base_color)}],
+            images=[
+                {"name": "base colour", "mimeType": "image/png", "bufferView": buffer.add_png(textures.base_color)}
+            ],
             samplers=[{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
             textures=[{"source": 0, "sampler": 0}],
         )

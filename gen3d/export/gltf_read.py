@@ -68,7 +68,7 @@ class Glb:
         entry = self.item("accessors", index)
         kind, code, count = entry.get("type"), entry.get("componentType"), natural(entry, "count")
         if kind not in kinds or code not in _TYPES:
-            raise Malformed(f"an accessor is {str(kind)[:20]} of {str(code)[:20]}, where {' or '.join(kinds)} is needed")
+            raise Malformed(f"an accessor is {str(kind)[:20]} of {str(code)[:20]}, not {' or '.join(kinds)}")
         if "sparse" in entry or "bufferView" not in entry:
             raise Malformed("it has sparse accessors, which are not supported")
         dtype, width = np.dtype(_TYPES[code]), _WIDTHS[kind]

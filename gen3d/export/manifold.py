@@ -22,8 +22,8 @@ def make_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
     """Closed, oriented triangles, of which more than two may share an edge, as a mesh of two triangles at every edge.
 
     vertices: [V, 3]. faces: [F, 3]; along every edge as many run one way as run the other. Doubled positions (within
-    `GRID`) become one, flaps of two opposite triangles go, and sheets that meet in an edge are cut apart by a hair (`GAP`), so that
-    the mesh is closed for whoever merges equal positions, too. Edges without such pairs are left as they are.
+    `GRID`) become one, flaps of two opposite triangles go, and sheets that meet in an edge are cut apart by a hair
+    (`GAP`), so that the mesh is closed for whoever merges equal positions, too. Edges without such pairs stay.
     """
     vertices, faces = _without_flaps(*_merged(vertices, faces))
     for _ in range(_ROUNDS):
@@ -140,11 +140,10 @@ def _cut(
     return moved, index.reshape(-1, 3)
 
 
-def _split_edges(
-    vertices: np.ndarray, faces: np.ndarray, crowded: list[Crowded]
-) -> tuple[np.ndarray, np.ndarray]:
+def _split_edges(vertices: np.ndarray, faces: np.ndarray, crowded: list[Crowded]) -> tuple[np.ndarray, np.ndarray]:
     """With a vertex of its own in the middle of crowded edges for all pairs of triangles but the first."""
-    points, triangles, changed = [], [*faces], set()
+    points: list[np.ndarray] = []
+    triangles, changed = [*faces], set[int]()
     for low, high, pairs in crowded:
         if changed & {face for pair in pairs for face in pair}:
             continue  # in the next round

@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 READABLE = (".ply", ".glb", ".obj")
 MAX_BYTES = 1 << 30
 _TRIANGLES, _POINTS = 4, 0
-_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -102,18 +101,18 @@ def _placed_meshes(glb: Glb) -> list[tuple[object, np.ndarray]]:
     scenes = glb.list("scenes")
     scene = glb.item("scenes", glb.document.get("scene", 0)) if scenes else {"nodes": [*range(len(nodes))]}
     placed: list[tuple[object, np.ndarray]] = []
-    waiting = [(index, np.eye(4), 0) for index in _indices(scene, "nodes")]
-    visited = 0
+    waiting = [(index, np.eye(4)) for index in reversed(_indices(scene, "nodes"))]
+    visited: set[int] = set()
     while waiting:
-        index, above, depth = waiting.pop(0)
-        visited += 1
-        if depth > _DEPTH or visited > 100_000:
-            raise Malformed("its nodes are nested too deeply, or in a circle")
+        index, above = waiting.pop()
+        if index in visited:
+            raise Malformed("its nodes are no tree: one has two parents, or they form a circle")
+        visited.add(index)
         node = glb.item("nodes", index)
         matrix = above @ _local_matrix(node)
         if "mesh" in node:
             placed.append((node["mesh"], matrix))
-        waiting.extend((child, matrix, depth + 1) for child in _indices(node, "children"))
+        waiting.extend((child, matrix) for child in reversed(_indices(node, "children")))
     return placed
 
 

@@ -68,7 +68,7 @@ def splat_glb_bytes(cloud: SplatCloud, name: str) -> bytes:
 
 
 def rest_semantics(coefficients: int) -> list[str]:
-    """Names of the attributes of the first `coefficients` harmonics above degree 0, up to degree 3, degree by degree."""
+    """Names of the attributes of the first `coefficients` harmonics above degree 0, to degree 3, degree by degree."""
     names = [
         f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{order}"
         for degree in range(1, MAX_DEGREE + 1)

@@ -1,4 +1,4 @@
-"""The C++ kernels of volume rendering behind the signatures of `volume_reference`; float32, CPU, differentiable once."""
+"""The C++ kernels of volume rendering behind the signatures of `volume_reference`: float32, CPU, one derivative."""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ def composite(
 
     opacity: [N], for form "depth" the optical depths density * delta (Max 1995), not negative; for form "alpha" the
     samples' own alphas, 0..1 (NeuS). values: [N, C]. offsets: [R + 1]. A sample weighs alpha_i prod_{j < i} (1 -
-    alpha_j); those that less than 1e-4 of the light reaches weigh nothing and get no gradient.
+    alpha_j); those that less than 1e-4 of the light reaches weigh nothing and get no gradient (on CUDA, where nerfacc
+    makes the weights, they keep both). reference: PyTorch instead of the kernels. Raises ValueError for another form,
+    and UsageError on CUDA without nerfacc.
     """
     if form not in ("depth", "alpha"):
         raise ValueError(f"The form {form!r} is unknown; use depth or alpha.")

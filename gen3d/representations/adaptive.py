@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from gen3d.cameras import Cameras
@@ -21,6 +22,9 @@ from gen3d.representations.splats import GaussianSplats
 
 DISC_OVERLAP = 0.75
 """Standard deviation of a Gaussian disc over the spacing of the points, enough for a surface without holes."""
+
+_SHELL = 0.03
+"""Share of the greatest density from which on a cell belongs to the shell around what is enclosed."""
 
 _FIELD_VALUES = 1 << 20
 _FIELD_REACH = 8
@@ -78,8 +82,8 @@ class SplatScene(torch.nn.Module):
         self.densifier.step(self.splats, optimizer, step, total_steps)
 
     def mesh_source(self, size: int) -> Tensor:
-        """Density of the Gaussians at the cell centres, [size, size, size]."""
-        return splat_density(self.splats, size)
+        """Density of the Gaussians at the cell centres, [size, size, size], solid where they enclose space."""
+        return fill_enclosed(splat_density(self.splats, size))
 
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)
@@ -91,6 +95,17 @@ class SplatScene(torch.nn.Module):
 
 def _strategy(config: SplatsConfig, generator: torch.Generator) -> Densifier | McmcStrategy:
     return McmcStrategy(config, generator) if config.strategy == "mcmc" else Densifier(config, generator)
+
+
+def fill_enclosed(density: Tensor) -> Tensor:
+    """The field [D, H, W] with its maximum wherever the outside cannot be reached without crossing the shell.
+
+    Splats lie on the surface, so the space they enclose is empty: at a high level one gap in the shell would turn the
+    object into a thin double wall.
+    """
+    shell = density > _SHELL * density.max()
+    enclosed = torch.from_numpy(binary_fill_holes(shell.numpy())) & ~shell
+    return torch.where(enclosed, density.max(), density)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Encodings: kernels against the float64 reference, and the reference against `grid_sample` and the paper's formulas."""
+"""Encodings: kernels against the float64 reference, the reference against `grid_sample` and the paper's formulas."""
 
 from __future__ import annotations
 

@@ -71,6 +71,17 @@ def test_density_is_the_sum_of_the_gaussians() -> None:
         assert density[z, y, x].item() == pytest.approx(wanted.item(), rel=0.05, abs=5e-3)
 
 
+def test_what_splats_enclose_is_solid(ball: Shape) -> None:
+    scene = make(ball, 6000)
+    solid = scene.mesh_source(48)
+    axis = (torch.arange(48) + 0.5) / 24 - 1
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    radius = (x**2 + y**2 + z**2).sqrt()
+    assert (solid[radius < 0.5] == solid.max()).all()
+    assert splat_density(scene.splats, 48)[radius < 0.4].max() == 0
+    assert solid[radius > 0.75].max() < 1e-6
+
+
 def test_a_snapshot_brings_back_what_densification_changed(ball: Shape) -> None:
     scene = make(ball, 200)
     before = scene.snapshot()

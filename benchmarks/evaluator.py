@@ -1,0 +1,58 @@
+"""The judge's ceiling: R-Precision of *true* renders of the corpus objects that the prompts mean.
+
+    python benchmarks/evaluator.py --corpus corpus [--prompts prompts/evaluation60.txt]
+
+No generator can be told to be better than the objects themselves, so this is what `text_match.py` can reach at most.
+The objects are training objects: the names are those that the shape prior knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from gen3d.corpus.store import Corpus
+from gen3d.evaluation.encoder import Evaluator, load_gallery
+from gen3d.evaluation.evaluate import score_renders
+from gen3d.prior.view_data import premultiplied
+from gen3d.prompts import load_prompt_list
+
+
+def object_named(corpus: Corpus, noun: str) -> int | None:
+    """The first training object whose main name is `noun`, else the first that is called so at all."""
+    rows = [int(i) for i in corpus.training_indices()]
+    for names in (slice(0, 1), slice(None)):
+        for row in rows:
+            if noun in corpus.records[row].nouns[names]:
+                return row
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--prompts", type=Path, default=Path("prompts/evaluation60.txt"))
+    parser.add_argument("--weights", type=Path, help="folder of another evaluator than the packaged one")
+    args = parser.parse_args()
+    corpus, evaluator, gallery = Corpus(args.corpus), Evaluator.load(args.weights), load_gallery()
+    ranks = []
+    for prompt in load_prompt_list(args.prompts):
+        row = object_named(corpus, re.sub(r"^(an?|the) ", "", prompt))
+        if row is None:
+            print(f"{prompt}: no training object is called so")
+            continue
+        views = premultiplied(corpus.array("views")[row])
+        scores = score_renders(evaluator, views[..., :3] + 1 - views[..., 3:], prompt, gallery)
+        ranks.append(scores["rank"])
+        if ranks[-1] > 1:
+            print(f"{prompt}: rank {ranks[-1]}, closer: {scores['best_match']}")
+    top1, top5 = (sum(rank <= limit for rank in ranks) / len(ranks) for limit in (1, 5))
+    print(f"{len(ranks)} objects: R-Precision top-1 {top1:.0%}, top-5 {top5:.0%}")
+
+
+if __name__ == "__main__":
+    main()
