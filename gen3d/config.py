@@ -19,6 +19,16 @@ class PriorConfig:
 
 
 @dataclass
+class StartConfig:
+    """What the scene begins as, before anything is optimised."""
+
+    kind: str = "prior"
+    """'prior' (a sample of the shape prior), or a grey 'sphere', 'box' or 'blob'."""
+    radius: float = 0.5
+    """Of the solid, in world units; half the side of the box."""
+
+
+@dataclass
 class SplatsConfig:
     """3D Gaussians: how many to begin with, and the learning rate of each parameter group."""
 
@@ -126,16 +136,130 @@ class PrimitivesConfig:
 
 
 @dataclass
+class VolumeConfig:
+    """What the volume-rendered representations share."""
+
+    samples: int = 96
+    """Samples of a ray along an edge of the world."""
+    occupancy: int = 64
+    """Cells along each axis of the grid of what is occupied, where alone rays are sampled; a multiple of 4, or the next
+    one is taken."""
+    refresh_every: int = 10
+    """Steps after which the occupied cells and the surface are found again."""
+    distortion: float = 0.05
+    """Weight of how far the weights along a ray are spread out (mip-NeRF 360), against fog."""
+    solid: float = 0.05
+    """Weight of what keeps the field from becoming hollow where no view sees it."""
+
+
+@dataclass
+class VoxelsConfig(VolumeConfig):
+    """Dense grids of density and colour, coarse to fine (DVGO)."""
+
+    solid: float = 0.0
+    """Cells that nobody sees stay as they are by themselves."""
+    grid: int = 96
+    """Cells along each axis in the end."""
+    coarse_grid: int = 64
+    """Cells along each axis in the beginning."""
+    refine_at: float = 0.25
+    """Fraction of the run after which the grids become fine."""
+    lr_density: float = 0.3
+    lr_color: float = 0.05
+    variation_density: float = 3e-4
+    """Weight of the total variation of the raw densities."""
+    variation_color: float = 3e-3
+    """Weight of the total variation of the raw colours."""
+
+
+@dataclass
+class NerfConfig(VolumeConfig):
+    """A small network on a hash grid (Müller et al. 2022) or on frequencies (Mildenhall et al. 2020)."""
+
+    encoding: str = "hash"
+    """What the network sees of a point: 'hash' or 'frequency'."""
+    levels: int = 8
+    rows: int = 32768
+    """Of the table of each level, two features each."""
+    coarsest: int = 16
+    finest: int = 256
+    """Cells along each axis of the first and last level; those between grow geometrically."""
+    bands: int = 4
+    """Octaves of 'frequency'."""
+    width: int = 32
+    """Neurons of each of the two hidden layers; twice as many with 'frequency'."""
+    fit_steps: int = 200
+    """Steps in which the network learns the first shape."""
+    lr_table: float = 0.01
+    lr_network: float = 0.002
+
+
+@dataclass
+class TriplaneConfig(VolumeConfig):
+    """Three planes of features and a small network (EG3D)."""
+
+    resolution: int = 96
+    """Texels a side of each plane."""
+    channels: int = 8
+    """Of each plane; the network sees those of all three side by side."""
+    width: int = 32
+    """Neurons of each of the two hidden layers."""
+    fit_steps: int = 200
+    """Steps in which planes and network learn the first shape."""
+    lr_planes: float = 0.01
+    lr_network: float = 0.002
+    variation: float = 0.01
+    """Weight of the total variation of the planes."""
+
+
+@dataclass
+class SdfConfig(VolumeConfig):
+    """A signed distance field, volume rendered."""
+
+    samples: int = 144
+    density: str = "volsdf"
+    """How distances become opacity: 'volsdf' (Yariv et al. 2021) or 'neus' (Wang et al. 2021)."""
+    encoding: str = "hash"
+    """What the network sees of a point: 'hash' or 'triplane'."""
+    levels: int = 8
+    rows: int = 32768
+    """Of the table of each level of 'hash', two features each."""
+    coarsest: int = 16
+    finest: int = 160
+    """Cells along each axis of the first and last level of 'hash'."""
+    resolution: int = 96
+    """Texels a side of each plane of 'triplane', of eight channels."""
+    width: int = 48
+    """Neurons of the hidden layer."""
+    fit_steps: int = 200
+    """Steps in which the field learns the first shape."""
+    settle_steps: int = 30
+    """Steps in which it learns views of it, two at a time."""
+    sharpness: float = 192.0
+    """Inverse of the width of the surface in the beginning, per world unit; it is learned."""
+    lr_features: float = 0.001
+    lr_network: float = 3e-4
+    lr_sharpness: float = 0.01
+    """Of its logarithm."""
+    eikonal: float = 0.02
+    """Weight of (|gradient| - 1)^2."""
+
+
+@dataclass
 class CodeGuidanceConfig:
     """Score distillation in the shape prior's code space."""
 
     weight: float = 1.0
+    rule: str = "sds"
+    """Of `gen3d.guidance.code.CODE_RULES`, or 'vsd'."""
     guidance_scale: float = 1.0
     """The sample was drawn with guidance; more of it at every step would pull the scene off what was drawn."""
     t_max: float = 0.5
     t_min: float = 0.05
     draws: int = 4
     """Noise draws averaged in each step."""
+    student_rate: float = 1e-3
+    """Learning rate of the student of 'vsd'."""
 
 
 @dataclass
@@ -161,12 +285,58 @@ class ViewGuidanceConfig:
 
 
 @dataclass
+class ClipConfig:
+    """Guidance of the renders by an image-text encoder. Weight 0: off."""
+
+    weight: float = 0.0
+    model: str = "mini"
+    """'mini' (the packaged one, which then cannot judge), or one of `gen3d.guidance.clip_models`."""
+    background: str = "dream_fields"
+    """Behind the renders: 'dream_fields' (noise, checkers, Fourier textures), 'solid' (random colours) or 'white'."""
+    transmittance: float = 0.0
+    """Weight of Dream Fields' loss of the mean opacity above its target; meshes need none."""
+
+
+@dataclass
+class DiffusionConfig:
+    """Score distillation of the renders with a diffusion model from a folder or the hub. Weight 0: off."""
+
+    weight: float = 0.0
+    models: tuple[str, ...] = ()
+    """Folders or OWNER/NAME of the hub, tried in order."""
+    rule: str = "sds"
+    """Of `gen3d.guidance.rules.RULES`, or 'vsd'."""
+    guidance_scale: float = 100.0
+    t_max: float = 0.98
+    t_min: float = 0.02
+    schedule: str = "uniform"
+    """Of the times: 'uniform' between both, or falling from t_max to t_min, 'linear' or 'sqrt'."""
+    negative: str = ""
+    """Negative prompt."""
+    view_prompts: bool = True
+    """Whether 'front view', 'side view', ... are added to the prompt by the camera."""
+    clip_gradient: float = 0.0
+    """Largest root mean square of a view's gradient; 0 for no limit."""
+    dtype: str = "fp32"
+    """'fp32', 'fp16' or 'bf16'."""
+    attention_slicing: bool = False
+    cpu_offload: bool = False
+    download: bool = False
+    """Whether missing weights are fetched from the hub."""
+
+
+@dataclass
 class OptimizationConfig:
     steps: int = 150
     views_per_step: int = 4
     resolution: int = 128
     elevation_min: float = -10.0
     elevation_max: float = 45.0
+
+    @property
+    def elevations(self) -> tuple[float, float]:
+        """Range of the cameras' elevations in degrees."""
+        return self.elevation_min, self.elevation_max
 
 
 @dataclass
@@ -193,14 +363,23 @@ class RunConfig:
     seed: int = 0
     device: str = "auto"
     out: str = "outputs"
+    then: str = ""
+    """Name or file of the configuration of the next stage, which goes on from the scene that this one leaves."""
+    start: StartConfig = field(default_factory=StartConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     splats: SplatsConfig = field(default_factory=SplatsConfig)
     dmtet: DmtetConfig = field(default_factory=DmtetConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     primitives: PrimitivesConfig = field(default_factory=PrimitivesConfig)
+    voxels: VoxelsConfig = field(default_factory=VoxelsConfig)
+    nerf: NerfConfig = field(default_factory=NerfConfig)
+    triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
+    sdf: SdfConfig = field(default_factory=SdfConfig)
     code: CodeGuidanceConfig = field(default_factory=CodeGuidanceConfig)
     field_views: FieldGuidanceConfig = field(default_factory=FieldGuidanceConfig)
     view_prior: ViewGuidanceConfig = field(default_factory=ViewGuidanceConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

@@ -27,6 +27,7 @@ CONFIG_FOLDER = Path(__file__).parent / "configs"
 MAX_CONFIG_BYTES = 1_000_000
 ALIASES = {"mini": "default"}
 COMMAND_LINE = "the command line"
+MAX_STAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,22 @@ def load_config(
         if value is not None:
             settings |= flatten({key: value}, COMMAND_LINE)
     return _build(settings)
+
+
+def load_stages(config: RunConfig) -> list[RunConfig]:
+    """`config` and the configurations that it hands over to, in order, with its prompt, seed, device and folder.
+
+    Raises UsageError for a stage that cannot be read, and for more than `MAX_STAGES`, as where stages form a circle.
+    """
+    stages = [config]
+    while stages[-1].then:
+        if len(stages) == MAX_STAGES:
+            raise UsageError(
+                f"The configuration has more than {MAX_STAGES} stages, or they form a circle: see its 'then'."
+            )
+        kept = {key: getattr(config, key) for key in ("prompt", "seed", "device", "out", "recipe")}
+        stages.append(load_config(stages[-1].then, (), None, **kept))
+    return stages
 
 
 def parse_config(text: str, source: str = "the configuration") -> RunConfig:

@@ -10,14 +10,43 @@ import re
 from gen3d.config import RunConfig
 from gen3d.errors import UsageError
 
-RECIPES = ("mini",)
-"""The recipes that `gen3d.generate` knows."""
+RECIPES = (
+    "mini",
+    "clip-mesh",
+    "clip-mesh-mini",
+    "dreamfields",
+    "dreamfields-mini",
+    "dreamfusion",
+    "dreamfusion-mini",
+    "dreamgaussian",
+    "dreamgaussian-mini",
+    "fantasia3d",
+    "fantasia3d-mini",
+    "gaussiandreamer",
+    "gaussiandreamer-mini",
+    "latent-nerf",
+    "latent-nerf-mini",
+    "luciddreamer",
+    "luciddreamer-mini",
+    "magic3d",
+    "magic3d-mini",
+    "mvdream",
+    "mvdream-mini",
+    "prolificdreamer",
+    "prolificdreamer-mini",
+    "sjc",
+    "sjc-mini",
+    "textmesh",
+    "textmesh-mini",
+)
+"""What `recipe` may be: the label of a shipped configuration, which names the folder of its runs."""
 
-REPRESENTATIONS = ("splats", "dmtet", "mesh", "points", "primitives")
+REPRESENTATIONS = ("splats", "dmtet", "mesh", "points", "primitives", "voxels", "nerf", "triplane", "sdf")
 """The names in `gen3d.representations.table`, which this module may not import; a test compares them."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
+    "start.radius": (0.05, 0.95),
     "prior.guidance_scale": (0, 100),
     "prior.sample_steps": (1, 1000),
     "prior.candidates": (1, 256),
@@ -74,11 +103,68 @@ LIMITS: dict[str, tuple[float, float]] = {
     "mesh.diffusion": (0, 10_000),
     "mesh.laplacian": (0, 10_000),
     "mesh.normal_consistency": (0, 10_000),
+    "voxels.samples": (16, 1024),
+    "voxels.occupancy": (8, 256),
+    "voxels.refresh_every": (1, 1_000_000),
+    "voxels.distortion": (0, 1000),
+    "voxels.solid": (0, 1000),
+    "voxels.grid": (8, 256),
+    "voxels.coarse_grid": (8, 256),
+    "voxels.refine_at": (0, 1),
+    "voxels.lr_density": (0, 10),
+    "voxels.lr_color": (0, 1),
+    "voxels.variation_density": (0, 1000),
+    "voxels.variation_color": (0, 1000),
+    "nerf.samples": (16, 1024),
+    "nerf.occupancy": (8, 256),
+    "nerf.refresh_every": (1, 1_000_000),
+    "nerf.distortion": (0, 1000),
+    "nerf.solid": (0, 1000),
+    "nerf.levels": (1, 16),
+    "nerf.rows": (16, 1 << 24),
+    "nerf.coarsest": (2, 1024),
+    "nerf.finest": (2, 4096),
+    "nerf.bands": (1, 12),
+    "nerf.width": (4, 256),
+    "nerf.fit_steps": (0, 100_000),
+    "nerf.lr_table": (0, 1),
+    "nerf.lr_network": (0, 1),
+    "triplane.samples": (16, 1024),
+    "triplane.occupancy": (8, 256),
+    "triplane.refresh_every": (1, 1_000_000),
+    "triplane.distortion": (0, 1000),
+    "triplane.solid": (0, 1000),
+    "triplane.resolution": (4, 2048),
+    "triplane.width": (4, 256),
+    "triplane.fit_steps": (0, 100_000),
+    "triplane.lr_network": (0, 1),
+    "sdf.samples": (16, 1024),
+    "sdf.occupancy": (8, 256),
+    "sdf.refresh_every": (1, 1_000_000),
+    "sdf.distortion": (0, 1000),
+    "sdf.solid": (0, 1000),
+    "sdf.resolution": (4, 2048),
+    "sdf.width": (4, 256),
+    "sdf.fit_steps": (0, 100_000),
+    "sdf.lr_network": (0, 1),
+    "triplane.channels": (1, 64),
+    "triplane.lr_planes": (0, 1),
+    "triplane.variation": (0, 1000),
+    "sdf.levels": (1, 16),
+    "sdf.rows": (16, 1 << 24),
+    "sdf.coarsest": (2, 1024),
+    "sdf.finest": (2, 4096),
+    "sdf.settle_steps": (0, 100_000),
+    "sdf.sharpness": (1, 10_000),
+    "sdf.lr_features": (0, 1),
+    "sdf.lr_sharpness": (0, 1),
+    "sdf.eikonal": (0, 1000),
     "code.weight": (0, 1000),
     "code.guidance_scale": (0, 1000),
     "code.t_max": (0, 1),
     "code.t_min": (0, 1),
     "code.draws": (1, 256),
+    "code.student_rate": (0, 1),
     "field_views.weight": (0, 1000),
     "field_views.grid": (16, 256),
     "field_views.refresh_every": (1, 1_000_000),
@@ -86,6 +172,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "view_prior.weight": (0, 1000),
     "view_prior.t_max": (0.001, 0.999),
     "view_prior.t_min": (0.001, 0.999),
+    "clip.weight": (0, 1000),
+    "clip.transmittance": (0, 1000),
+    "diffusion.weight": (0, 1000),
+    "diffusion.guidance_scale": (0, 1000),
+    "diffusion.t_max": (0, 1),
+    "diffusion.t_min": (0, 1),
+    "diffusion.clip_gradient": (0, 1e9),
     "optimization.steps": (1, 1_000_000),
     "optimization.views_per_step": (1, 256),
     "optimization.resolution": (16, 1024),
@@ -101,8 +194,20 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest allowed value of every number, by dotted key."""
 
+RULES = ("sds", "sjc", "csd", "nfsd", "ism", "sdi", "reconstruction", "vsd")
+"""The names of score-distillation rules, which this module may not import; a test compares them."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
+    "code.rule": RULES,
+    "clip.background": ("dream_fields", "solid", "white"),
+    "diffusion.rule": RULES,
+    "diffusion.schedule": ("uniform", "linear", "sqrt"),
+    "diffusion.dtype": ("fp32", "fp16", "bf16"),
+    "start.kind": ("prior", "sphere", "box", "blob"),
     "splats.strategy": ("gradient", "mcmc"),
+    "sdf.density": ("neus", "volsdf"),
+    "sdf.encoding": ("hash", "triplane"),
+    "nerf.encoding": ("hash", "frequency"),
     "dmtet.extractor": ("tetrahedra", "flexicubes"),
 }
 """The values of every setting that names one of several ways, by dotted key."""
@@ -110,8 +215,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 _ORDERED = (
     ("code.t_min", "code.t_max"),
     ("view_prior.t_min", "view_prior.t_max"),
+    ("diffusion.t_min", "diffusion.t_max"),
     ("optimization.elevation_min", "optimization.elevation_max"),
     ("splats.count", "splats.max_count"),
+    ("voxels.coarse_grid", "voxels.grid"),
+    ("nerf.coarsest", "nerf.finest"),
+    ("sdf.coarsest", "sdf.finest"),
 )
 """Pairs of keys whose first value may not be the larger one."""
 
@@ -119,8 +228,10 @@ _ORDERED = (
 def validate(config: RunConfig) -> None:
     """Raises UsageError for the first value that is out of its range."""
     if config.recipe not in RECIPES:
-        known = " or ".join(f"'{name}'" for name in RECIPES)
-        raise UsageError(f"There is no recipe named '{config.recipe[:80]}'. Did you mean {known}?")
+        named = config.recipe[:80]
+        near = difflib.get_close_matches(named.lower(), RECIPES, 1, 0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"There is no recipe named '{named}': 'gen3d recipes' lists them.{hint}")
     if config.representation not in REPRESENTATIONS:
         named = config.representation[:80]
         near = difflib.get_close_matches(named.lower(), REPRESENTATIONS, 1, 0.5)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gen3d.cameras import Cameras, random_orbit
-from gen3d.config import RunConfig
+from gen3d.config import OptimizationConfig, RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import extract_mesh
 from gen3d.prior.model import ShapePrior
@@ -50,12 +50,14 @@ class FieldTarget:
         """Decodes `code` and renders it from random views. An empty field raises Gen3DError."""
         surface = field_surface(prior, code, config.field_views.grid)
         settings = config.optimization
-        elevations = (settings.elevation_min, settings.elevation_max)
-        cameras = random_orbit(config.field_views.views, settings.resolution, generator, elevations)
+        cameras = random_orbit(config.field_views.views, settings.resolution, generator, settings.elevations)
         return FieldTarget(cameras, torch.cat(surface.render(cameras), -1))
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Cameras, Tensor]:
-        """`count` of the views."""
+    def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:
+        """`settings.views_per_step` of the views; new random cameras and None where there are none."""
+        count = settings.views_per_step
+        if not len(self.views):
+            return random_orbit(count, settings.resolution, generator, settings.elevations), None
         pick = torch.randperm(len(self.cameras), generator=generator)[:count]
         cameras = Cameras(
             self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from gen3d.config import RunConfig
+from gen3d.config_io import load_stages
 from gen3d.errors import Gen3DError
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.guidance.code import CodeGuidance
 from gen3d.guidance.views import ViewGuidance
+from gen3d.guides import image_guides
+from gen3d.initialisers import shape_from_blob, shape_from_box, shape_from_representation, shape_from_sphere
 from gen3d.interrupt import StopFlag
 from gen3d.outputs import export_run, write_preview
 from gen3d.prior.model import ShapePrior
@@ -63,6 +66,7 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
     _check_device(config.device)
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
+    stages = load_stages(config)
 
     reporter.stage("reading the prompt")
     prior = ShapePrior.load()
@@ -74,26 +78,46 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
             f"'{unknown.nearest}'. A prior trained on a larger corpus ('gen3d train prior') would know more."
         )
 
-    reporter.stage("sampling the shape prior")
-    code = best_sample(prior, features, config, generator)
-    scene = initial_scene(prior, code, config, generator)
-
-    reporter.stage(f"optimising the {config.representation}")
-    final_code = optimize(scene, prior, features, config, run, reporter, stop, generator)
+    if config.start.kind == "prior":
+        reporter.stage("sampling the shape prior")
+    scene = first_scene(prior, features, config, generator)
+    for number, stage in enumerate(stages):
+        if number:
+            if stop:
+                break
+            reporter.stage(f"handing over to the {stage.representation}")
+            scene = handed_over(prior, scene, stage, generator)
+        reporter.stage(f"optimising the {stage.representation}")
+        scene.code = optimize(scene, prior, features, stage, run, reporter, stop, generator)
+        config = stage
 
     reporter.stage("exporting")
-    summary, files = export_run(scene.representation, prior, final_code, config, run, time.perf_counter() - began)
+    summary, files = export_run(scene.representation, prior, scene.code, config, run, time.perf_counter() - began)
     return GenerateResult(summary, files)
 
 
 def best_sample(prior: ShapePrior, features: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
-    """The code [1, K] that the text explains best among the prior's samples."""
+    """The most plausible code [1, K] under the text among the prior's samples."""
     settings = config.prior
     codes = prior.sample(features, settings.candidates, generator, settings.guidance_scale, settings.sample_steps)
     if len(codes) == 1:
         return codes
-    best = int(prior.text_match(codes, features, generator).argmax())
+    best = int(prior.plausibility(codes, features, generator).argmax())
     return codes[best : best + 1]
+
+
+def first_scene(prior: ShapePrior, features: Tensor, config: RunConfig, generator: torch.Generator) -> Scene:
+    """What `config.start` asks for: the best sample of the prior, or a grey solid."""
+    if config.start.kind == "prior":
+        return initial_scene(prior, best_sample(prior, features, config, generator), config, generator)
+    radius, size = config.start.radius, config.field_views.grid
+    if config.start.kind == "sphere":
+        shape = shape_from_sphere(radius, size=size)
+    elif config.start.kind == "box":
+        shape = shape_from_box((radius, radius, radius), size=size)
+    else:
+        shape = shape_from_blob(generator, radius, size=size)
+    return _as_seen(prior, build(shape, config, generator))
 
 
 def initial_scene(prior: ShapePrior, code: Tensor, config: RunConfig, generator: torch.Generator) -> Scene:
@@ -103,6 +127,22 @@ def initial_scene(prior: ShapePrior, code: Tensor, config: RunConfig, generator:
     with torch.no_grad():
         offset = code - torch.cat(prior.code(representation.surface_cloud()), 1)
     return Scene(representation, code, offset)
+
+
+def handed_over(prior: ShapePrior, scene: Scene, config: RunConfig, generator: torch.Generator) -> Scene:
+    """The scene in the representation of the next stage, which may be of the same kind. Its code stays."""
+    shape = shape_from_representation(scene.representation, config.field_views.grid)
+    representation = build(shape, config, generator)
+    with torch.no_grad():
+        offset = scene.code - torch.cat(prior.code(representation.surface_cloud()), 1)
+    return Scene(representation, scene.code, offset)
+
+
+def _as_seen(prior: ShapePrior, representation: Representation) -> Scene:
+    """A scene that did not come from the prior: its code is what the encoder makes of it."""
+    with torch.no_grad():
+        code = torch.cat(prior.code(representation.surface_cloud()), 1)
+    return Scene(representation, code, torch.zeros_like(code))
 
 
 def optimize(
@@ -119,15 +159,15 @@ def optimize(
 
     Every step draws random views of the scene. Two terms pull it: score distillation of its own code under the text,
     and the views of the field that the distilled code decodes to, to which the view prior adds detail where it is on.
+    CLIP and diffusion priors that look at the renders join them where they have a weight.
     """
     settings, representation = config.optimization, scene.representation
-    text = features.expand(config.code.draws, -1)
-    guidance = CodeGuidance(
-        lambda noisy, t: prior.denoiser.guided(noisy, t, text, config.code.guidance_scale), config.code, generator
-    )
+    guidance = CodeGuidance.of(prior.denoiser, features, config.code, generator)
     detail = None
     if config.view_prior.weight > 0:
         detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
+    guides = image_guides(config, generator)
+    follows_prior = config.code.weight > 0 or config.field_views.weight > 0
     optimizer = make_optimizer(representation)
     watchdog = Watchdog(representation)
     code, target = scene.code, FieldTarget.empty()
@@ -141,22 +181,27 @@ def optimize(
         set_learning_rates(optimizer, progress, damping)
 
         # What the prior sees in the scene, and where the text pulls it.
-        code = torch.cat(prior.code(representation.surface_cloud()), 1) + scene.offset
-        guided = guidance(code, progress)
-        if target.age % config.field_views.refresh_every == 0:
-            target = FieldTarget.of(prior, guided.target, config, generator)
+        terms: dict[str, Tensor] = {}
+        if follows_prior:
+            code = torch.cat(prior.code(representation.surface_cloud()), 1) + scene.offset
+            guided = guidance(code, progress)
+            terms["code"] = guided.loss
+            if config.field_views.weight > 0 and target.age % config.field_views.refresh_every == 0:
+                target = FieldTarget.of(prior, guided.target, config, generator)
 
-        cameras, wanted = target.draw(settings.views_per_step, generator)
+        cameras, wanted = target.draw(settings, generator)
         render = representation.render(cameras)
-        drawn = torch.cat([render.rgb, render.alpha], -1)
-        regular = representation.regularization(render, progress)
-        loss = guided.loss + regular
-        if detail is not None:
-            finer = detail(drawn, wanted, cameras, progress)
-            wanted, loss = finer.wanted, loss + finer.loss
-        # One random background a step: a colour that hides in front of one does not hide in front of all.
-        view_loss = view_error(drawn, wanted, torch.rand(3, generator=generator))
-        loss = loss + config.field_views.weight * view_loss
+        terms["regular"] = representation.regularization(render, progress)
+        terms |= {name: guide(render, cameras, step, progress) for name, guide in guides.items()}
+        if wanted is not None:
+            drawn = torch.cat([render.rgb, render.alpha], -1)
+            if detail is not None:
+                finer = detail(drawn, wanted, cameras, progress)
+                wanted, terms["detail"] = finer.wanted, finer.loss
+            # One random background a step: a colour that hides in front of one does not hide in front of all.
+            background = torch.rand(3, generator=generator)
+            terms["views"] = config.field_views.weight * view_error(drawn, wanted, background)
+        loss = torch.stack([*terms.values()]).sum()
 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -177,11 +222,13 @@ def optimize(
         if step % REMEMBER_EVERY == 0:
             watchdog.remember()
 
-        terms = {"views": view_loss.item(), "code": guided.loss.item(), "regular": regular.item()}
-        reporter.step(step, settings.steps, {"loss": loss.item(), **terms})
+        reporter.step(
+            step, settings.steps, {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+        )
         if time.monotonic() - previewed > PREVIEW_SECONDS:
             write_preview(representation, run, config.export.image_size // 2)
             previewed = time.monotonic()
+    guidance.finish()
     return code.detach()
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gen3d.batch import load_batch
 from gen3d.config import RunConfig
-from gen3d.config_io import dump_config, is_override, leaf_types, list_configs, load_config, parse_config
-from gen3d.config_limits import LIMITS
+from gen3d.config_io import dump_config, is_override, leaf_types, list_configs, load_config, load_stages, parse_config
+from gen3d.config_limits import LIMITS, RECIPES
 from gen3d.errors import UsageError
 
 EXAMPLES = Path(__file__).parents[1] / "configs"
@@ -33,7 +33,10 @@ def test_every_shipped_config_loads() -> None:
     assert next(iter(names)) == "default"
     assert all(names.values())
     for name in names:
-        assert load_config(name, []).recipe == "mini"
+        stages = load_stages(load_config(name, [], prompt="a chair"))
+        # A stage carries the name of its recipe, so that all of them write to one folder.
+        assert all(load_config(stage.then).recipe == stage.recipe for stage in stages if stage.then)
+    assert {load_config(name, []).recipe for name in names} == set(RECIPES)
 
 
 def test_draft_is_smaller_than_the_default() -> None:
@@ -146,7 +149,8 @@ def configs(draw: st.DrawFn) -> RunConfig:
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     values: dict[str, Any] = {"prompt": draw(texts | st.sampled_from(["1e-3", "yes", "null", "1:30", "- a", "~"]))}
     for key, hint in leaf_types().items():
-        if key in LIMITS and key.split("_")[-1] not in ("min", "max", "count") and ".count" not in key:
+        ordered = key.endswith(("_min", "_max", "count", "grid", "coarsest", "finest"))
+        if key in LIMITS and not ordered:
             low, high = LIMITS[key]
             values[key] = draw(st.integers(int(low), int(high)) if hint is int else st.floats(low, high))
     return load_config(None, [], **values)
@@ -209,3 +213,18 @@ def test_explicit_arguments_do_not_change_the_defaults() -> None:
     before = dataclasses.asdict(RunConfig())
     load_config(None, ["prior.candidates=9"], seed=4)
     assert dataclasses.asdict(RunConfig()) == before
+
+
+def test_stages_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"then: {tmp_path}/b.yaml\n")
+    (tmp_path / "b.yaml").write_text(f"then: {tmp_path}/a.yaml\noptimization: {{steps: 7}}\n")
+    with pytest.raises(UsageError, match="form a circle"):
+        load_stages(load_config(str(tmp_path / "a.yaml"), [], prompt="a chair"))
+
+
+def test_a_stage_keeps_prompt_and_seed(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("representation: mesh\n")
+    first, second = load_stages(load_config(None, [], prompt="a chair", seed=5, then=str(tmp_path / "b.yaml")))
+    assert first.then
+    assert not second.then
+    assert (second.prompt, second.seed, second.representation) == ("a chair", 5, "mesh")

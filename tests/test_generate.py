@@ -65,6 +65,10 @@ TINY = {
     "mesh": ["mesh.faces=600", "mesh.texture_size=64"],
     "points": ["points.count=800"],
     "primitives": ["primitives.count=3", "primitives.fit_steps=40"],
+    "nerf": ["nerf.rows=4096", "nerf.levels=6", "nerf.finest=64", "nerf.fit_steps=80", "nerf.samples=48"],
+    "triplane": ["triplane.resolution=32", "triplane.fit_steps=80", "triplane.samples=48", "triplane.occupancy=32"],
+    "sdf": ["sdf.rows=4096", "sdf.levels=6", "sdf.finest=64", "sdf.fit_steps=80", "sdf.settle_steps=2"],
+    "voxels": ["voxels.grid=40", "voxels.coarse_grid=32", "voxels.occupancy=32", "voxels.samples=48"],
 }
 """Settings that make the other representations small."""
 
@@ -192,3 +196,24 @@ def test_the_watchdog_goes_back() -> None:
     watchdog.restore()
     assert torch.equal(scene.splats.means, before)
     assert not watchdog.exhausted
+
+
+@pytest.mark.parametrize("kind", ["sphere", "box", "blob"])
+def test_a_scene_may_start_as_a_solid(kind: str, small_config: RunConfig) -> None:
+    small_config.start.kind = kind
+    small_config.optimization.steps = 2
+    _, files = run_once(small_config)
+    assert json.loads(files["metrics"].read_text())["mesh"]["watertight"]
+
+
+def test_stages_hand_the_scene_over(small_config: RunConfig, tmp_path: Path) -> None:
+    second = tmp_path / "second.yaml"
+    second.write_text(
+        "representation: points\npoints: {count: 600}\noptimization: {steps: 3, resolution: 32, views_per_step: 2}\n"
+        "field_views: {grid: 24, views: 6}\nexport: {image_size: 48, video_size: 32, video_frames: 4, mesh_grid: 32}\n"
+    )
+    small_config.then, small_config.optimization.steps = str(second), 3
+    _, files = run_once(small_config)
+    metrics = json.loads(files["metrics"].read_text())
+    assert metrics["representation"] == "points"
+    assert metrics["mesh"]["iou"] > 0.8

@@ -40,6 +40,7 @@ RANKS = {
     "initialisers": 12,
     "watchdog": 12,
     "outputs": 12,
+    "guides": 12,
     "generate": 13,
     "convert": 13,
     "asset_commands": 14,

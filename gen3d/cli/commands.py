@@ -67,8 +67,10 @@ def run_recipes(arguments: list[str]) -> int:
 
     from gen3d.config_io import list_configs
 
-    for name, comment in list_configs().items():
-        print(f"{name:<10} {comment}")
+    recipes = {name: comment for name, comment in list_configs().items() if " stage of " not in comment}
+    width = max(map(len, recipes))
+    for name, comment in recipes.items():
+        print(f"{name:<{width}} {comment}")
     return 0
 
 

@@ -1,33 +1,32 @@
 """Score distillation in the code space of the shape prior: one cheap call a step, and no second front by construction.
 
-The scene's own surface is encoded differentiably, noised, and denoised under the text; the difference is the gradient.
+The scene's own surface is encoded differentiably, noised, and denoised under the text; a rule makes the gradient of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gen3d.config import CodeGuidanceConfig
-from gen3d.guidance.distillation import (
-    add_noise,
-    distillation_loss,
-    noise_of,
-    reconstruction_weight,
-    sds_gradient,
-)
+from gen3d.guidance import rules
+from gen3d.guidance.contract import Draw, Predict, Rule
+from gen3d.guidance.distillation import distillation_loss
+from gen3d.guidance.models.mini import code_predict
+from gen3d.guidance.paths import FlowPath, noise_from_clean
+from gen3d.guidance.timesteps import Window
+from gen3d.guidance.variational import LowRankAdapter, VariationalRule, adam
+from gen3d.prior.denoiser import CodeDenoiser
 from gen3d.schedule import annealed_time
-
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(noisy codes [B, K], times [B]) -> clean codes [B, K] under the guided text."""
 
 
 @dataclass(frozen=True)
 class CodeStep:
-    """loss: its gradient is that of SDS. target [1, K]: the clean code that the prior sees. time: diffusion time."""
+    """loss: its gradient is the rule's. target [1, K]: the code that the rule pulls to. time: diffusion time."""
 
     loss: Tensor
     target: Tensor
@@ -35,22 +34,59 @@ class CodeStep:
 
 
 class CodeGuidance:
-    """SDS on codes along the rectified flow; several noise draws a step are averaged to quieten the gradient."""
+    """A rule on codes along the rectified flow; several noise draws a step are averaged to quieten the gradient."""
 
-    def __init__(self, predict: Predict, config: CodeGuidanceConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, predict: Predict, config: CodeGuidanceConfig, generator: torch.Generator, rule: Rule | None = None
+    ) -> None:
+        """predict: see `contract.Predict`. rule: of `CODE_RULES` by `config.rule` where None."""
         self.predict, self.config, self.generator = predict, config, generator
+        self.rule = rule or CODE_RULES[config.rule]
+        self.finish: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(
+        cls, denoiser: CodeDenoiser, features: Tensor, config: CodeGuidanceConfig, generator: torch.Generator
+    ) -> CodeGuidance:
+        """Guidance under the text with features [768]. After the run, `finish` leaves the denoiser as it was."""
+        predict = code_predict(denoiser, features)
+        if config.rule != "vsd":
+            return cls(predict, config, generator)
+        adapter = LowRankAdapter(denoiser)
+        path = FlowPath()
+
+        def student(noisy: Tensor, t: Tensor) -> Tensor:
+            clean = denoiser(noisy, t, features.expand(len(noisy), -1))
+            return noise_from_clean(path, noisy, clean, t)
+
+        rule = VariationalRule(
+            adapter, student, adam(adapter, config.student_rate), Window(0.05, 0.95), weight=rules.sigma_over_alpha
+        )
+        guidance = cls(predict, config, generator, rule)
+        guidance.finish = adapter.remove
+        return guidance
 
     def __call__(self, code: Tensor, progress: float) -> CodeStep:
         """code: [1, K], attached to the scene. progress: 0..1 of the run."""
-        t = annealed_time(progress, self.config.t_max, self.config.t_min)
-        alpha, sigma = 1 - t, t
-        clean = code.detach().expand(self.config.draws, -1)
+        config = self.config
+        t = annealed_time(progress, config.t_max, config.t_min)
+        clean = code.detach().expand(config.draws, -1)
         noise = torch.randn(clean.shape, generator=self.generator)
-        noisy = add_noise(clean, noise, alpha, sigma)
-        with torch.no_grad():
-            predicted = self.predict(noisy, torch.full((len(clean),), t))
-        weight = reconstruction_weight(alpha, sigma)
-        gradient = sds_gradient(noise_of(noisy, predicted, alpha, sigma), noise, weight).mean(0, keepdim=True)
+        times = torch.full((len(clean),), t)
+        draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
+        gradient = self.rule(draw).mean(0, keepdim=True)
         # Per element of the code, so that weights do not depend on its size.
-        loss = self.config.weight * distillation_loss(code, gradient) / code.shape[1]
-        return CodeStep(loss, (code.detach() - gradient), t)
+        loss = config.weight * distillation_loss(code, gradient) / code.shape[1]
+        return CodeStep(loss, code.detach() - gradient, t)
+
+
+CODE_RULES: dict[str, Rule] = {
+    "sds": partial(rules.sds, weight=rules.sigma_over_alpha),
+    "sjc": rules.sjc,
+    "csd": partial(rules.csd, weight=rules.sigma_over_alpha),
+    "nfsd": partial(rules.nfsd, weight=rules.sigma_over_alpha),
+    "ism": rules.ism,
+    "sdi": rules.sdi,
+    "reconstruction": rules.reconstruction,
+}
+"""The rules of `rules.RULES` with the weight sigma / alpha, for which a gradient is a difference of clean codes."""

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from gen3d.cameras import Cameras
 from gen3d.config import ViewGuidanceConfig
-from gen3d.guidance.distillation import add_noise, distillation_loss, noise_of, reconstruction_weight, sds_gradient
+from gen3d.guidance.distillation import distillation_loss
+from gen3d.guidance.paths import FlowPath, add_noise
 from gen3d.prior.view_model import VIEW_SIZE, ViewPrior, camera_directions
 from gen3d.schedule import annealed_time
 
@@ -54,14 +55,13 @@ class ViewGuidance:
         cameras, same shape. progress: 0..1 of the run.
         """
         t = annealed_time(progress, self.config.t_max, self.config.t_min)
-        alpha, sigma = 1 - t, t
         sample, small = resize(rendered, VIEW_SIZE), resize(coarse.detach(), VIEW_SIZE)
         clean = sample.detach()
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
-        noisy = add_noise(clean, noise, alpha, sigma)
+        times = clean.new_full((len(clean),), t)
         with torch.no_grad():
-            predicted = self.predict(noisy, clean.new_full((len(clean),), t), small, camera_directions(cameras))
-        gradient = sds_gradient(noise_of(noisy, predicted, alpha, sigma), noise, reconstruction_weight(alpha, sigma))
+            noisy = add_noise(FlowPath(), clean, noise, times)
+            gradient = clean - self.predict(noisy, times, small, camera_directions(cameras))
         loss = self.config.weight * distillation_loss(sample, gradient) / clean[0].numel()
         # The prior's images are small: only what it adds to the coarse view is enlarged.
         detail = resize(clean - gradient - small, rendered.shape[1])

@@ -17,6 +17,10 @@ REPRESENTATIONS = {
     "mesh": "gen3d.representations.mesh:TexturedMesh",
     "points": "gen3d.representations.points:PointCloud",
     "primitives": "gen3d.representations.primitives:Primitives",
+    "voxels": "gen3d.representations.voxels:Voxels",
+    "nerf": "gen3d.representations.nerf:Nerf",
+    "triplane": "gen3d.representations.triplane:Triplane",
+    "sdf": "gen3d.representations.sdf:Sdf",
 }
 """Name -> class, which is made by `from_shape(shape, settings, generator)`; the settings are `config.<name>`."""
 

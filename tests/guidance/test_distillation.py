@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from gen3d.config import CodeGuidanceConfig
-from gen3d.guidance.code import CodeGuidance
-from gen3d.guidance.distillation import (
-    add_noise,
-    distillation_loss,
-    guide,
-    noise_of,
-    reconstruction_weight,
-    sds_gradient,
-)
+from gen3d.config_limits import RULES as NAMES
+from gen3d.guidance.code import CODE_RULES, CodeGuidance
+from gen3d.guidance.contract import Halves
+from gen3d.guidance.distillation import distillation_loss
+from gen3d.guidance.paths import FlowPath, noise_from_clean
+from gen3d.guidance.rules import RULES
+from gen3d.guidance.variational import VariationalRule
+from gen3d.prior.denoiser import CodeDenoiser
 from gen3d.schedule import annealed_time, exponential, linear
 
 
@@ -27,34 +26,51 @@ def test_the_loss_has_the_given_gradient() -> None:
     assert torch.allclose(sample.grad, gradient / 3, atol=1e-6)
 
 
-@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
-def test_the_reconstruction_weight_turns_sds_into_a_pull_to_the_clean_prediction(t: float) -> None:
-    clean, noise, predicted = torch.randn(2, 4), torch.randn(2, 4), torch.randn(2, 4)
-    noisy = add_noise(clean, noise, 1 - t, t)
-    gradient = sds_gradient(noise_of(noisy, predicted, 1 - t, t), noise, reconstruction_weight(1 - t, t))
-    assert torch.allclose(gradient, clean - predicted, atol=1e-5)
+@pytest.mark.parametrize("rule", sorted(CODE_RULES))
+def test_every_rule_of_codes_leaves_a_perfect_code_alone(rule: str) -> None:
+    """Where both halves of the prior know the noise exactly, only the rules that are no differences of it move."""
+    code = torch.randn(1, 6)
+
+    def predict(noisy: torch.Tensor, t: torch.Tensor) -> Halves:
+        noise = noise_from_clean(FlowPath(), noisy, code.expand_as(noisy), t)
+        return Halves(noise, noise)
+
+    guidance = CodeGuidance(predict, CodeGuidanceConfig(rule=rule, t_min=0.3), torch.Generator().manual_seed(0))
+    assert torch.allclose(guidance(code, 0.5).target, code, atol=1e-4)
 
 
-def test_sds_vanishes_for_a_perfect_noise_prediction() -> None:
-    noise = torch.randn(2, 4)
-    assert sds_gradient(noise, noise, 3.0).abs().max() == 0
+def test_vsd_trains_its_student_and_leaves_the_denoiser_as_it_was() -> None:
+    torch.manual_seed(0)
+    denoiser = CodeDenoiser(8, width=16, depth=1, condition=16).eval().requires_grad_(False)
+    before = {name: value.clone() for name, value in denoiser.state_dict().items()}
+    generator, features = torch.Generator().manual_seed(0), torch.randn(768)
+    guidance = CodeGuidance.of(denoiser, features, CodeGuidanceConfig(rule="vsd"), generator)
+    assert isinstance(guidance.rule, VariationalRule)
+    code = torch.randn(1, 8, requires_grad=True)
+    guidance(code, 0.0).loss.backward()
+    assert code.grad is not None
+    assert code.grad.isfinite().all()
+    assert guidance.rule.loss > 0
+    assert any(change.abs().max() > 0 for name, change in guidance.rule.adapter.named_parameters() if "up" in name)
+    guidance.finish()
+    assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
+    assert not any(module._forward_hooks for module in denoiser.modules())
 
 
-def test_guidance_is_conventional() -> None:
-    conditional, unconditional = torch.randn(4), torch.randn(4)
-    assert torch.equal(guide(conditional, unconditional, 0.0), unconditional)
-    assert torch.allclose(guide(conditional, unconditional, 1.0), conditional)
-    assert torch.allclose(guide(conditional, unconditional, 3.0), 3 * conditional - 2 * unconditional, atol=1e-5)
+def test_names_of_rules_are_those_of_the_limits() -> None:
+    assert {*CODE_RULES, "vsd"} == set(NAMES)
+    assert set(RULES) == set(CODE_RULES)
 
 
 def test_code_guidance_drives_a_code_to_the_mode_of_an_exact_prior() -> None:
     """Prior: a Gaussian N(m, s^2 I), whose clean prediction is known in closed form; SDS must end at its mean."""
     mean, variance = torch.tensor([0.5, -1.0, 2.0]), 0.04
 
-    def predict(noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def predict(noisy: torch.Tensor, t: torch.Tensor) -> Halves:
         alpha, sigma = (1 - t)[:, None], t[:, None]
         gain = alpha * variance / (alpha**2 * variance + sigma**2)
-        return mean + gain * (noisy - alpha * mean)
+        noise = noise_from_clean(FlowPath(), noisy, mean + gain * (noisy - alpha * mean), t)
+        return Halves(noise, noise)
 
     guidance = CodeGuidance(predict, CodeGuidanceConfig(), torch.Generator().manual_seed(0))
     code = torch.zeros(1, 3, requires_grad=True)

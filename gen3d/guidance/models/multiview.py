@@ -1,0 +1,147 @@
+"""Multi-view diffusion in the manner of MVDream (Shi et al. 2023): four views of one object are denoised jointly.
+
+It is Stable Diffusion's U-Net with two changes (section 3.1): every view's camera is embedded and added to the
+embedding of the time, and self-attention runs over the positions of all views at once. diffusers' own
+`UNet2DConditionModel` has a place for both: the camera is its class label (`class_embed_type="projection"`), and its
+attention processors can be set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen3d.cameras import Cameras
+from gen3d.errors import Gen3DError, UsageError
+from gen3d.guidance.contract import Halves, PromptSet
+from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
+from gen3d.guidance.models.predictions import HALVES, named, noise_of, scheduler_path, stack
+from gen3d.guidance.models.texts import TextConditioning, TextEmbedding, TextEncoders, check_cameras, embed
+
+VIEWS_PER_OBJECT = 4
+CAMERA_SIZE = 16
+"""Numbers in a camera's label: its matrix."""
+
+_TO_Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
+"""From +Y up with the front at +Z to +Z up with the front at -Y, Blender's axes, in which the model was trained."""
+
+
+class JointViewAttention:
+    """A processor of diffusers' attention that lets the views of one object see each other.
+
+    inner: the processor that does the computing. views: of one object, which lie next to each other in the batch.
+    """
+
+    def __init__(self, inner: Any, views: int = VIEWS_PER_OBJECT) -> None:
+        self.inner, self.views = inner, views
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        batch, length, width = hidden_states.shape
+        joint = hidden_states.reshape(batch // self.views, self.views * length, width)
+        answer: Tensor = self.inner(attn, joint, *args, **kwargs)
+        return answer.reshape(batch, length, width)
+
+
+def join_views(unet: Any, views: int = VIEWS_PER_OBJECT) -> None:
+    """Lets all self-attention of a `UNet2DConditionModel` run over `views` views; attention to the text stays apart."""
+    processors = {
+        name: JointViewAttention(inner, views) if ".attn1." in name else inner
+        for name, inner in unet.attn_processors.items()
+    }
+    unet.set_attn_processor(processors)
+
+
+def camera_labels(cameras: Cameras) -> Tensor:
+    """What the network takes of each camera, [B, 16]: camera-to-world in +Z-up axes, its position of unit length."""
+    c2w = cameras.c2w.clone()
+    c2w[:, :3] = torch.einsum("ij,bjk->bik", c2w.new_tensor(_TO_Z_UP), c2w[:, :3])
+    c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
+    return c2w.flatten(1)
+
+
+class MultiViewPrior:
+    """A `DiffusionPrior` of four views at 90 degrees from each other, at one elevation. `network` is the U-Net.
+
+    pipeline: a `StableDiffusionPipeline` whose U-Net takes cameras as class labels. Batches are multiples of four, the
+    views of one object next to each other, and `predict` needs their cameras.
+    """
+
+    channels = 3
+    views = VIEWS_PER_OBJECT
+
+    def __init__(
+        self,
+        pipeline: Any,
+        name: str,
+        device: str = "cpu",
+        resolution: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.name, self.device, self.pipeline = name, device, pipeline
+        self.network = pipeline.unet
+        config = self.network.config
+        if config.class_embed_type != "projection" or config.projection_class_embeddings_input_dim != CAMERA_SIZE:
+            raise Gen3DError(
+                f"The U-Net of '{name}' takes no cameras: a multi-view model has class_embed_type 'projection' with "
+                f"projection_class_embeddings_input_dim {CAMERA_SIZE}."
+            )
+        join_views(self.network)
+        self.path, self.kind = scheduler_path(pipeline.scheduler, name)
+        self.texts = TextEncoders(pipeline, name)
+        factor = downscale(pipeline.vae)
+        levels = 2 ** (len(config.block_out_channels) - 1)
+        self.resolution = check_resolution(resolution, config.sample_size * factor, factor * levels, name)
+        self.codec = LatentCodec(pipeline.vae, self.resolution, device, generator)
+
+    def encode_prompt(self, prompts: PromptSet) -> TextConditioning:
+        """Embeds the prompts. The cameras say which side is seen, so texts for views are better left out.
+
+        Raises Gen3DError after `free_text_encoders`.
+        """
+        self.texts.check()
+        return embed(prompts, self._encode)
+
+    def _encode(self, texts: list[str]) -> TextEmbedding:
+        return TextEmbedding(self.pipeline.encode_prompt(texts, self.device, 1, False)[0])
+
+    def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
+        """As `LatentCodec.encode`."""
+        return self.codec.encode(images, background)
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Tensor, t: Tensor, conditioning: TextConditioning, cameras: Cameras | None = None
+    ) -> Halves:
+        """Both halves in one batched call of the U-Net; both know the cameras.
+
+        Raises UsageError without cameras, or for a batch that is no multiple of four.
+        """
+        batch = len(noisy)
+        if cameras is None:
+            raise UsageError(f"'{self.name}' is a multi-view model: give it the camera of each view.")
+        if batch % self.views:
+            raise UsageError(f"'{self.name}' denoises {self.views} views at once; {batch} is no multiple of that.")
+        labels = camera_labels(check_cameras(cameras, batch))
+        text = conditioning.halves(batch, cameras)
+        return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), text, stack(labels, labels)))
+
+    def denoise(self, noisy: Tensor, t: Tensor, text: TextEmbedding, labels: Tensor) -> Tensor:
+        """Noise predictions [B, 4, h, w] at times t [B] for cameras' labels [B, 16]; gradients reach the network."""
+        dtype = self.network.dtype
+        output = self.network(
+            noisy.to(self.device, dtype),
+            self.path.index(t).to(self.device),
+            encoder_hidden_states=text.tokens.to(self.device, dtype),
+            class_labels=labels.to(self.device, dtype),
+        ).sample
+        return noise_of(self.kind, output.to(noisy), noisy, t.to(noisy), self.path)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """As `LatentCodec.decode`."""
+        return self.codec.decode(latents)
+
+    def free_text_encoders(self) -> None:
+        self.texts.free()

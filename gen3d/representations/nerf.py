@@ -1,0 +1,71 @@
+"""The `nerf` representation: a small network that knows density and colour at every point.
+
+It sees points through a multi-resolution hash grid (Müller et al. 2022, instant-ngp) or through frequencies (Mildenhall
+et al. 2020). Colours are those of the lit object, the same from every side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from gen3d.config import NerfConfig
+from gen3d.rendering.encodings import frequency_encode, hash_encode, hash_resolutions
+from gen3d.representations.network import Network
+from gen3d.representations.shape import Shape
+from gen3d.representations.volume import VolumeScene, raw_density
+from gen3d.representations.volume_fit import fit_to_shape
+
+FEATURES = 2
+"""Of each level of the hash grid."""
+
+RAW_SCALE = 8.0
+"""Raw density for an output of one: what a network at its start has to reach is of the order of one."""
+
+
+class Nerf(VolumeScene):
+    """table: [levels, rows, 2] of the hash grid; [0, 0, 0] with frequencies. network: from features to raw density and
+    colour logits.
+    """
+
+    def __init__(self, config: NerfConfig, generator: torch.Generator) -> None:
+        super().__init__(config, generator)
+        self.config = config
+        hashed = config.encoding == "hash"
+        shape = (config.levels, config.rows, FEATURES) if hashed else (0, 0, 0)
+        self.table = Parameter(2e-2 * (torch.rand(shape, generator=self.generator) - 0.5))
+        self.resolutions = hash_resolutions(config.levels, config.coarsest, config.finest)
+        inputs, width = (config.levels * FEATURES, config.width) if hashed else (3 + 6 * config.bands, 2 * config.width)
+        self.network = Network((inputs, width, width, 4), self.generator)
+
+    @classmethod
+    def from_shape(cls, shape: Shape, config: NerfConfig, generator: torch.Generator) -> Nerf:
+        """A network that has learned the shape in `config.fit_steps` steps."""
+        scene = cls(config, generator)
+        fit_to_shape(scene, shape, config.fit_steps, raw_density, scene.generator)
+        scene.occupy(shape)
+        return scene
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        table: dict[str, Any] = {"name": "table", "params": [self.table], "lr": self.config.lr_table}
+        weights: dict[str, Any] = {"name": "network", "params": list(self.network.parameters()), "lr": self.config.lr_network}
+        groups = [table, weights] if self.table.numel() else [weights]
+        return [{**group, "lr_final": group["lr"] / 10} for group in groups]
+
+    def inside(self, points: Tensor) -> Tensor:
+        return self._outputs(points)[:, 0] * RAW_SCALE
+
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self._outputs(points)
+        return outputs[:, 0] * RAW_SCALE, outputs[:, 1:].sigmoid()
+
+    def _outputs(self, points: Tensor) -> Tensor:
+        if self.config.encoding == "hash":
+            features = hash_encode(points, self.table, self.resolutions)
+        else:
+            features = frequency_encode(points, self.config.bands)
+        outputs: Tensor = self.network(features)
+        return outputs

@@ -1,0 +1,73 @@
+"""The `triplane` representation: three planes of features, whose values at a point a small network reads (Chan et al.
+2022, EG3D).
+
+The planes see the point from the front, from above and from the side. Colours are those of the lit object.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from gen3d.config import TriplaneConfig
+from gen3d.rendering.encodings import triplane_encode
+from gen3d.rendering.regularizers import total_variation
+from gen3d.rendering.views import Render
+from gen3d.representations.network import Network
+from gen3d.representations.shape import Shape
+from gen3d.representations.volume import VolumeScene, raw_density
+from gen3d.representations.volume_fit import fit_to_shape
+
+RAW_SCALE = 8.0
+"""Raw density for an output of one: what a network at its start has to reach is of the order of one."""
+
+_START = 0.1  # standard deviation of the features before the fit
+
+
+class Triplane(VolumeScene):
+    """planes: [3, C, R, R], xy, xz and yz, channels last in memory. network: from 3 C features to raw density and
+    colour logits.
+    """
+
+    def __init__(self, config: TriplaneConfig, generator: torch.Generator) -> None:
+        super().__init__(config, generator)
+        self.config = config
+        size, channels = config.resolution, config.channels
+        self.planes = Parameter(planes_of(size, channels, self.generator))
+        self.network = Network((3 * channels, config.width, config.width, 4), self.generator)
+
+    @classmethod
+    def from_shape(cls, shape: Shape, config: TriplaneConfig, generator: torch.Generator) -> Triplane:
+        """Planes and a network that have learned the shape in `config.fit_steps` steps."""
+        scene = cls(config, generator)
+        fit_to_shape(scene, shape, config.fit_steps, raw_density, scene.generator)
+        scene.occupy(shape)
+        return scene
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        planes: dict[str, Any] = {"name": "planes", "params": [self.planes], "lr": self.config.lr_planes}
+        network: dict[str, Any] = {"name": "network", "params": list(self.network.parameters()), "lr": self.config.lr_network}
+        return [{**group, "lr_final": group["lr"] / 10} for group in (planes, network)]
+
+    def inside(self, points: Tensor) -> Tensor:
+        return self._outputs(points)[:, 0] * RAW_SCALE
+
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self._outputs(points)
+        return outputs[:, 0] * RAW_SCALE, outputs[:, 1:].sigmoid()
+
+    def regularization(self, render: Render, progress: float) -> Tensor:
+        """What all fields are asked for, and smooth planes."""
+        return super().regularization(render, progress) + self.config.variation * total_variation(self.planes, 2)
+
+    def _outputs(self, points: Tensor) -> Tensor:
+        outputs: Tensor = self.network(triplane_encode(points, self.planes))
+        return outputs
+
+
+def planes_of(size: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Random planes [3, channels, size, size] whose channels lie side by side in memory, as the kernels like them."""
+    return _START * torch.randn(3, size, size, channels, generator=generator).permute(0, 3, 1, 2)

@@ -1,0 +1,166 @@
+"""The loader's options, and that it neither unpickles nor runs code that lies beside the weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gen3d.errors import Gen3DError, UsageError
+from gen3d.guidance.contract import PromptSet
+from gen3d.guidance.models.load import LoadOptions, load_prior
+
+Folder = Callable[[str], Path]
+
+KINDS = {
+    "sd": "StableDiffusionPrior",
+    "sdxl": "SdxlPrior",
+    "sd3": "Sd3Prior",
+    "flux": "FluxPrior",
+    "if": "DeepFloydPrior",
+    "multiview": "MultiViewPrior",
+    "zero123": "ImageConditionedPrior",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_the_class_in_the_index_chooses_the_adapter(name: str, kind: str, load_tiny: Callable[..., Any]) -> None:
+    prior = load_tiny(name)
+    assert type(prior).__name__ == kind
+    assert prior.channels == 3
+    assert prior.views == (4 if name == "multiview" else 1)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+def test_models_are_frozen_and_of_the_precision_asked_for(dtype: str, model_folder: Folder) -> None:
+    prior: Any = load_prior(str(model_folder("sd")), LoadOptions(dtype=dtype))
+    wanted = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    for model in (prior.pipeline.unet, prior.pipeline.vae, prior.pipeline.text_encoder):
+        assert model.dtype == wanted
+        assert not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+    noisy = torch.randn(1, 4, 8, 8)
+    halves = prior.predict(noisy, torch.tensor([0.5]), prior.encode_prompt(PromptSet("a chair")))
+    assert halves.conditional.dtype == torch.float32
+    assert halves.conditional.isfinite().all()
+
+
+def test_the_vae_of_sdxl_stays_in_fp32_in_half_precision(model_folder: Folder) -> None:
+    prior: Any = load_prior(str(model_folder("sdxl")), LoadOptions(dtype="fp16"))
+    assert (prior.pipeline.unet.dtype, prior.pipeline.vae.dtype) == (torch.float16, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "if", "multiview"])
+def test_attention_slicing_changes_the_processors_and_not_the_answer(
+    name: str, model_folder: Folder, load_tiny: Callable[..., Any]
+) -> None:
+    from gen3d.cameras import turntable
+
+    plain, sliced = load_tiny(name), load_prior(str(model_folder(name)), LoadOptions(attention_slicing=True))
+    processors = [getattr(one, "inner", one) for one in sliced.network.attn_processors.values()]  # type: ignore[attr-defined]
+    assert all(type(one).__name__.startswith("Sliced") for one in processors)
+    noisy = torch.randn(4, 3 if name == "if" else 4, *(2 * [16 if name == "if" else 8]))
+    t, conditioning, cameras = torch.full((4,), 0.4), plain.encode_prompt(PromptSet("a chair")), turntable(4, 16)
+    expected, found = (prior.predict(noisy, t, conditioning, cameras).conditional for prior in (plain, sliced))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_options_that_do_nothing_say_so(model_folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="gen3d"):
+        load_prior(str(model_folder("flux")), LoadOptions(resolution=16, attention_slicing=True, cpu_offload=True))
+    assert "Attention slicing does nothing for this model: only U-Nets know it." in caplog.messages
+    assert "CPU offload needs a CUDA device; the model stays on 'cpu'." in caplog.messages
+
+
+def test_cpu_offload_is_set_on_cuda_only_and_leaves_the_vae(model_folder: Folder) -> None:
+    from gen3d.guidance.models import placement
+
+    prior: Any = load_prior(str(model_folder("sd")))
+    asked: list[Any] = []
+    prior.pipeline.enable_model_cpu_offload = lambda device: asked.append(device)
+    if placement.importlib.util.find_spec("accelerate") is None:
+        with pytest.raises(Gen3DError, match="CPU offload needs the package accelerate: run 'pip install accelerate'"):
+            placement.place({}, prior.pipeline, "cuda:0", cpu_offload=True)
+        return
+    placement.place({}, prior.pipeline, "cuda:0", cpu_offload=True)
+    assert asked == ["cuda:0"]
+    assert "vae" not in prior.pipeline.model_cpu_offload_seq
+    assert "vae" in prior.pipeline._exclude_from_cpu_offload
+
+
+def test_other_precisions_are_refused() -> None:
+    with pytest.raises(UsageError, match="fp32, fp16, bf16, not 'float16'; did you mean 'fp16'"):
+        LoadOptions(dtype="float16")
+
+
+def test_sd3_runs_without_its_largest_encoder(
+    model_folder: Folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(model_folder("sd3"), tmp_path / "sd3")
+    shutil.rmtree(folder / "text_encoder_3")
+    shutil.rmtree(folder / "tokenizer_3")
+    with caplog.at_level(logging.WARNING, logger="gen3d"):
+        prior: Any = load_prior(str(folder))
+    assert "is used without its text_encoder_3, which is not there." in caplog.text
+    tokens = prior.encode_prompt(PromptSet("a chair")).positive.tokens
+    assert not tokens[:, 24:].any()
+    assert tokens[:, :24].any()
+
+
+def test_weights_of_a_variant_are_found(model_folder: Folder, tmp_path: Path, load_tiny: Callable[..., Any]) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    for part in ("unet", "vae", "text_encoder"):
+        for file in (folder / part).glob("*.safetensors"):
+            file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+    prior: Any = load_prior(str(folder))
+    expected = load_tiny("sd").network.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in prior.network.state_dict().items())
+
+
+def test_code_beside_the_weights_is_not_run(model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["mine", "Network"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "unet" / "mine.py").write_text("raise SystemExit('this was run')")
+    with pytest.raises(Gen3DError, match=r"is a 'mine.Network', whose code would have to be run: only classes of"):
+        load_prior(str(folder))
+
+
+def test_a_pickle_that_calls_itself_safetensors_is_refused(model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    torch.save({"conv_in.weight": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(Gen3DError, match=r"cannot be loaded from '.*' \(.*\): the files may be damaged"):
+        load_prior(str(folder))
+
+
+def test_download_is_tried_only_when_asked_for_and_not_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Folder
+) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def fetch(repository: str, cache_dir: Path, **_: Any) -> None:
+        asked.append(repository)
+        root = cache_dir / f"models--{repository.replace('/', '--')}"
+        (root / "snapshots").mkdir(parents=True)
+        shutil.copytree(model_folder("sd"), root / "snapshots" / "abc")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for options in (LoadOptions(), LoadOptions(download=True)):
+        with pytest.raises(Gen3DError, match="'owner/model' is not on this machine"):
+            load_prior("owner/model", options)
+    assert asked == []
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert load_prior("owner/model", LoadOptions(download=True)).resolution == 16
+    assert load_prior("owner/model", LoadOptions(download=True)).resolution == 16
+    assert asked == ["owner/model"], "what is there is not fetched again"
