@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gen3d.config import RunConfig
 from gen3d.config_io import load_stages
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.guidance.code import CodeGuidance
 from gen3d.guidance.views import ViewGuidance
@@ -67,6 +67,7 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     stages = load_stages(config)
+    _check_guided(stages)
 
     reporter.stage("reading the prompt")
     prior = ShapePrior.load()
@@ -250,6 +251,16 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, progress: float, dampin
     for group in optimizer.param_groups:
         first = group["lr_initial"]
         group["lr"] = damping * (exponential(first, group["lr_final"], progress) if "lr_final" in group else first)
+
+
+def _check_guided(stages: list[RunConfig]) -> None:
+    """Raises UsageError for a stage that would optimise towards nothing."""
+    for stage in stages:
+        if not (stage.code.weight or stage.field_views.weight or stage.clip.weight or stage.diffusion.weight):
+            raise UsageError(
+                "Nothing guides the scene: give one of code.weight, field_views.weight, clip.weight and "
+                "diffusion.weight a value above 0."
+            )
 
 
 def _check_device(device: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from gen3d.config import RunConfig, SplatsConfig
 from gen3d.config_io import load_config
 from gen3d.config_limits import REPRESENTATIONS
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.export.ply import read_splats
 from gen3d.field_surface import field_surface
 from gen3d.generate import generate
@@ -65,7 +65,7 @@ TINY = {
     "mesh": ["mesh.faces=600", "mesh.texture_size=64"],
     "points": ["points.count=800"],
     "primitives": ["primitives.count=3", "primitives.fit_steps=40"],
-    "nerf": ["nerf.rows=4096", "nerf.levels=6", "nerf.finest=64", "nerf.fit_steps=80", "nerf.samples=48"],
+    "nerf": ["nerf.rows=4096", "nerf.levels=6", "nerf.finest=64", "nerf.fit_steps=150"],
     "triplane": ["triplane.resolution=32", "triplane.fit_steps=80", "triplane.samples=48", "triplane.occupancy=32"],
     "sdf": ["sdf.rows=4096", "sdf.levels=6", "sdf.finest=64", "sdf.fit_steps=80", "sdf.settle_steps=2"],
     "voxels": ["voxels.grid=40", "voxels.coarse_grid=32", "voxels.occupancy=32", "voxels.samples=48"],
@@ -217,3 +217,24 @@ def test_stages_hand_the_scene_over(small_config: RunConfig, tmp_path: Path) -> 
     metrics = json.loads(files["metrics"].read_text())
     assert metrics["representation"] == "points"
     assert metrics["mesh"]["iou"] > 0.8
+
+
+def test_clip_may_guide_alone_from_a_solid(small_config: RunConfig) -> None:
+    small_config.start.kind = "sphere"
+    small_config.code.weight = small_config.field_views.weight = 0.0
+    small_config.clip.weight = 1.0
+    small_config.optimization.steps = 3
+    first, second = (run_once(small_config)[1]["splats"].read_bytes() for _ in range(2))
+    assert first == second
+    small_config.clip.weight = 0.0
+    with pytest.raises(UsageError, match="Nothing guides"):
+        run_once(small_config)
+
+
+def test_a_diffusion_model_that_is_not_there_is_a_sentence(small_config: RunConfig) -> None:
+    small_config.diffusion.weight = 1.0
+    with pytest.raises(UsageError, match="has a weight but no model"):
+        run_once(small_config)
+    small_config.diffusion.models = ("nobody/nothing",)
+    with pytest.raises(Gen3DError, match="nobody/nothing"):
+        run_once(small_config)

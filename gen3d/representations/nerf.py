@@ -51,7 +51,11 @@ class Nerf(VolumeScene):
 
     def param_groups(self) -> list[dict[str, Any]]:
         table: dict[str, Any] = {"name": "table", "params": [self.table], "lr": self.config.lr_table}
-        weights: dict[str, Any] = {"name": "network", "params": list(self.network.parameters()), "lr": self.config.lr_network}
+        weights: dict[str, Any] = {
+            "name": "network",
+            "params": list(self.network.parameters()),
+            "lr": self.config.lr_network,
+        }
         groups = [table, weights] if self.table.numel() else [weights]
         return [{**group, "lr_final": group["lr"] / 10} for group in groups]
 

@@ -49,7 +49,11 @@ class Triplane(VolumeScene):
 
     def param_groups(self) -> list[dict[str, Any]]:
         planes: dict[str, Any] = {"name": "planes", "params": [self.planes], "lr": self.config.lr_planes}
-        network: dict[str, Any] = {"name": "network", "params": list(self.network.parameters()), "lr": self.config.lr_network}
+        network: dict[str, Any] = {
+            "name": "network",
+            "params": list(self.network.parameters()),
+            "lr": self.config.lr_network,
+        }
         return [{**group, "lr_final": group["lr"] / 10} for group in (planes, network)]
 
     def inside(self, points: Tensor) -> Tensor:

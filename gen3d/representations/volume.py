@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +89,8 @@ class Surface:
 class VolumeScene(torch.nn.Module):
     """A field in [-1, 1]^3 (see `contract.Representation`).
 
-    A sub-class gives `inside` and `query`, and either keeps `shade` and `transmission`, which take what is positive
-    inside as raw densities, or has its own.
+    A sub-class gives `param_groups`, `inside` and `query`, and either keeps `shade` and `transmission`, which take what
+    is positive inside as raw densities, or has its own.
     """
 
     outputs = frozenset({"rgb", "alpha", "depth"})
@@ -111,6 +112,9 @@ class VolumeScene(torch.nn.Module):
         self._surface: Surface | None = None
         self._coarse: Tensor | None = None
         self._deep: Tensor | None = None
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        raise NotImplementedError
 
     def inside(self, points: Tensor) -> Tensor:
         """[N], positive inside: raw densities, or minus distances."""

@@ -132,7 +132,7 @@ def _load_parts(files: ModelFiles, options: LoadOptions) -> dict[str, Any]:
     import torch
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     dtype = getattr(torch, DTYPES[options.dtype])
     parts = {part: _load_part(files, part, dtype) for part in files.variants}
     skipped = [part for part in files.adapter.optional if part not in parts and part.startswith("text_encoder")]
