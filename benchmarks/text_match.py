@@ -59,10 +59,10 @@ def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> Asse
     folder.mkdir(parents=True, exist_ok=True)
     if not bare:
         with StopFlag() as stop:
-            code = optimize(scene, prior, features, config, RunFolder(folder), LogReporter(), stop, generator)
+            optimize(scene, prior, features, config, RunFolder(folder), LogReporter(), stop, generator)
     seconds = time.perf_counter() - began
     (folder / "config.yaml").write_text(dump_config(config))
-    name, distance = prior.nearest_training_object(code)
+    name, distance = prior.nearest_training_object(scene.code)
     render = views_of(scene.representation, held_out_cameras())
     images = (render.rgb + 1 - render.alpha).clamp(0, 1)
     sheet = on_white(scene.representation, turntable(4, 96, start=20.0))

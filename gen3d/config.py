@@ -249,7 +249,7 @@ class SdfConfig(VolumeConfig):
 class CodeGuidanceConfig:
     """Score distillation in the shape prior's code space."""
 
-    weight: float = 1.0
+    weight: float = 0.1
     rule: str = "sds"
     """Of `gen3d.guidance.code.CODE_RULES`, or 'vsd'."""
     guidance_scale: float = 1.0
@@ -269,8 +269,11 @@ class FieldGuidanceConfig:
     weight: float = 1.0
     grid: int = 80
     """Cells along each axis of the grid on which the field's surface is found."""
+    follow: float = 0.0
+    """How far the views follow the guided code away from the code that was sampled, 0..1. A start that was not sampled
+    follows it all the way."""
     refresh_every: int = 25
-    """Steps after which the guided code is decoded again."""
+    """Steps after which the code is decoded and seen from new sides."""
     views: int = 24
     """Views rendered at each refresh; every step compares some of them."""
 

@@ -166,6 +166,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "code.draws": (1, 256),
     "code.student_rate": (0, 1),
     "field_views.weight": (0, 1000),
+    "field_views.follow": (0, 1),
     "field_views.grid": (16, 256),
     "field_views.refresh_every": (1, 1_000_000),
     "field_views.views": (1, 1000),

@@ -52,12 +52,15 @@ class Scene:
     """The representation in the making, and what ties it to the shape prior.
 
     code [1, K]: what the prior is taken to see at the start. offset [1, K]: code minus the encoding of the scene, so
-    that what the linear encoder misses is not mistaken for an error of the scene.
+    that what the linear encoder misses is not mistaken for an error of the scene. sampled: the code is one of the
+    prior's own. tied: the scene looks like the field that the code decodes to.
     """
 
     representation: Representation
     code: Tensor
     offset: Tensor
+    sampled: bool = True
+    tied: bool = True
 
 
 def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFlag) -> GenerateResult:
@@ -89,11 +92,13 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
             reporter.stage(f"handing over to the {stage.representation}")
             scene = handed_over(prior, scene, stage, generator)
         reporter.stage(f"optimising the {stage.representation}")
-        scene.code = optimize(scene, prior, features, stage, run, reporter, stop, generator)
+        optimize(scene, prior, features, stage, run, reporter, stop, generator)
         config = stage
 
     reporter.stage("exporting")
-    summary, files = export_run(scene.representation, prior, scene.code, config, run, time.perf_counter() - began)
+    summary, files = export_run(
+        scene.representation, prior, scene.code, scene.tied, config, run, time.perf_counter() - began
+    )
     return GenerateResult(summary, files)
 
 
@@ -136,14 +141,14 @@ def handed_over(prior: ShapePrior, scene: Scene, config: RunConfig, generator: t
     representation = build(shape, config, generator)
     with torch.no_grad():
         offset = scene.code - torch.cat(prior.code(representation.surface_cloud()), 1)
-    return Scene(representation, scene.code, offset)
+    return Scene(representation, scene.code, offset, scene.sampled, scene.tied)
 
 
 def _as_seen(prior: ShapePrior, representation: Representation) -> Scene:
     """A scene that did not come from the prior: its code is what the encoder makes of it."""
     with torch.no_grad():
         code = torch.cat(prior.code(representation.surface_cloud()), 1)
-    return Scene(representation, code, torch.zeros_like(code))
+    return Scene(representation, code, torch.zeros_like(code), sampled=False)
 
 
 def optimize(
@@ -155,11 +160,12 @@ def optimize(
     reporter: Reporter,
     stop: StopFlag,
     generator: torch.Generator,
-) -> Tensor:
-    """The optimisation loop. Changes `scene.representation` in place; returns the code [1, K] it ended at.
+) -> None:
+    """The optimisation loop. Changes `scene` in place: its representation, and the code that it ends at.
 
     Every step draws random views of the scene. Two terms pull it: score distillation of its own code under the text,
-    and the views of the field that the distilled code decodes to, to which the view prior adds detail where it is on.
+    and the views of the field that a code decodes to, the sampled or the distilled one (`field_views.follow`), to which
+    the view prior adds detail where it is on.
     CLIP and diffusion priors that look at the renders join them where they have a weight.
     """
     settings, representation = config.optimization, scene.representation
@@ -168,10 +174,12 @@ def optimize(
     if config.view_prior.weight > 0:
         detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
     guides = image_guides(config, generator)
+    # Distillation seeks the mode, which is blander than a sample: only what was not sampled has to go there.
+    follow = config.field_views.follow if scene.sampled else 1.0
     follows_prior = config.code.weight > 0 or config.field_views.weight > 0
     optimizer = make_optimizer(representation)
     watchdog = Watchdog(representation)
-    code, target = scene.code, FieldTarget.empty()
+    target, sampled_code = FieldTarget.empty(), scene.code
     damping, previewed = 1.0, time.monotonic()
 
     for step in range(1, settings.steps + 1):
@@ -188,7 +196,8 @@ def optimize(
             guided = guidance(code, progress)
             terms["code"] = guided.loss
             if config.field_views.weight > 0 and target.age % config.field_views.refresh_every == 0:
-                target = FieldTarget.of(prior, guided.target, config, generator)
+                scene.code = torch.lerp(sampled_code, guided.target, follow)
+                target = FieldTarget.of(prior, scene.code, config, generator)
 
         cameras, wanted = target.draw(settings, generator)
         render = representation.render(cameras)
@@ -230,7 +239,10 @@ def optimize(
             write_preview(representation, run, config.export.image_size // 2)
             previewed = time.monotonic()
     guidance.finish()
-    return code.detach()
+    if config.field_views.weight == 0:
+        with torch.no_grad():
+            scene.code = torch.cat(prior.code(representation.surface_cloud()), 1)
+        scene.sampled = scene.tied = False
 
 
 def view_error(drawn: Tensor, wanted: Tensor, background: Tensor) -> Tensor:

@@ -63,9 +63,18 @@ def write_preview(scene: Representation, run: RunFolder, size: int) -> Path:
 
 
 def export_run(
-    scene: Representation, prior: ShapePrior, code: Tensor, config: RunConfig, run: RunFolder, seconds: float
+    scene: Representation,
+    prior: ShapePrior,
+    code: Tensor,
+    tied: bool,
+    config: RunConfig,
+    run: RunFolder,
+    seconds: float,
 ) -> tuple[str, dict[str, Path]]:
-    """Writes all files of a finished run; returns the line on how well it matches, and the files by name."""
+    """Writes all files of a finished run; returns the line on how well it matches, and the files by name.
+
+    code: [1, K] of the scene. tied: the scene looks like the field that it decodes to.
+    """
     export = config.export
     files = {"preview": write_preview(scene, run, export.image_size)}
     files["video"] = run.path("turntable.mp4")
@@ -73,7 +82,7 @@ def export_run(
     write_video(
         files["video"], (on_white(scene, frames[i : i + 1])[0] for i in range(export.video_frames)), export.video_fps
     )
-    mesh, textures, mesh_stats = surface_mesh(scene, prior, code, config)
+    mesh, textures, mesh_stats = surface_mesh(scene, prior, code if tied else None, config)
     files["mesh"] = run.path("mesh.glb")
     write_glb(files["mesh"], mesh, config.prompt, textures)
     splats = gaussians_of(scene, mesh, config)
@@ -139,17 +148,17 @@ def mesh_shape(mesh: trimesh.Trimesh) -> Shape:
 
 
 def surface_mesh(
-    scene: Representation, prior: ShapePrior, code: Tensor, config: RunConfig
+    scene: Representation, prior: ShapePrior, code: Tensor | None, config: RunConfig
 ) -> tuple[trimesh.Trimesh, Textures | None, dict[str, Any]]:
     """The asset as a mesh that looks like the renders, with vertex colours and, unless `export.texture_size` is 0, with
     textures; closed where it comes from a field. And what to report of it.
 
-    Splats have no surface of their own: theirs is the field of `code`, at the level that looks like them. The renders
+    Splats have no surface of their own: theirs is the field of `code`, if there is one, else their density. The renders
     carry the studio lighting in their colours; the mesh gets albedo, so that viewers can light it.
     """
     cameras = mesh_cameras(config.export.image_size)
     views = views_of(scene, cameras)
-    if isinstance(scene, SplatScene):
+    if isinstance(scene, SplatScene) and code is not None:
         source: Tensor | trimesh.Trimesh = -prior.distance_grid(code, config.export.mesh_grid)
     else:
         source = scene.mesh_source(config.export.mesh_grid)
