@@ -1,9 +1,10 @@
 """The judge's ceiling: R-Precision of *true* renders of the corpus objects that the prompts mean.
 
-    python benchmarks/evaluator.py --corpus corpus [--prompts prompts/evaluation60.txt]
+    python benchmarks/evaluator.py --corpus corpus [--prompts prompts/evaluation60.txt] [--decoded]
 
 No generator can be told to be better than the objects themselves, so this is what `text_match.py` can reach at most.
-The objects are training objects: the names are those that the shape prior knows.
+The objects are training objects: the names are those that the shape prior knows. --decoded scores what the shape
+prior's decoder makes of the objects' own codes instead, which is as well as its samples can do.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from torch import Tensor
+
 from gen3d.corpus.store import Corpus
 from gen3d.evaluation.encoder import Evaluator, load_gallery
-from gen3d.evaluation.evaluate import score_renders
+from gen3d.evaluation.evaluate import held_out_cameras, score_renders
+from gen3d.field_surface import field_surface
+from gen3d.prior.model import ShapePrior
 from gen3d.prior.view_data import premultiplied
 from gen3d.prompts import load_prompt_list
+
+DECODED_GRID = 80
 
 
 def object_named(corpus: Corpus, noun: str) -> int | None:
@@ -32,21 +39,36 @@ def object_named(corpus: Corpus, noun: str) -> int | None:
     return None
 
 
+def true(corpus: Corpus, row: int) -> Tensor:
+    """The corpus views of an object on white, [V, 64, 64, 3]."""
+    views = premultiplied(corpus.array("views")[row])
+    return views[..., :3] + 1 - views[..., 3:]
+
+
+def decoded(prior: ShapePrior, index: int) -> Tensor:
+    """Views of the decoded code of a training object on white, from the poses that assets are judged at."""
+    surface = field_surface(prior, prior.training.codes[index : index + 1], DECODED_GRID)
+    rgb, alpha = surface.render(held_out_cameras())
+    return (rgb + 1 - alpha).clamp(0, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--prompts", type=Path, default=Path("prompts/evaluation60.txt"))
+    parser.add_argument("--decoded", action="store_true", help="score the decoded codes of the objects")
     parser.add_argument("--weights", type=Path, help="folder of another evaluator than the packaged one")
     args = parser.parse_args()
     corpus, evaluator, gallery = Corpus(args.corpus), Evaluator.load(args.weights), load_gallery()
+    prior = ShapePrior.load() if args.decoded else None
+    place = {int(row): index for index, row in enumerate(corpus.training_indices())}
     ranks = []
     for prompt in load_prompt_list(args.prompts):
         row = object_named(corpus, re.sub(r"^(an?|the) ", "", prompt))
         if row is None:
             print(f"{prompt}: no training object is called so")
             continue
-        views = premultiplied(corpus.array("views")[row])
-        scores = score_renders(evaluator, views[..., :3] + 1 - views[..., 3:], prompt, gallery)
+        scores = score_renders(evaluator, decoded(prior, place[row]) if prior else true(corpus, row), prompt, gallery)
         ranks.append(scores["rank"])
         if ranks[-1] > 1:
             print(f"{prompt}: rank {ranks[-1]}, closer: {scores['best_match']}")

@@ -98,7 +98,7 @@ def colored_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def trained(colored_corpus: Corpus, tiny_config: dict, tmp_path_factory: pytest.TempPathFactory) -> ClipTrainingResult:
-    training = ClipTraining(steps=120, learning_rate=3e-3, average_decay=0.95, batch_size=32, warmup_steps=10)
+    training = ClipTraining(steps=160, learning_rate=3e-3, average_decay=0.95, batch_size=32, warmup_steps=10)
     folder = tmp_path_factory.mktemp("checkpoints")
     return train_clip(colored_corpus, folder, training, Palette.of_corpus(), tiny_config)
 

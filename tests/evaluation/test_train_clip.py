@@ -28,7 +28,7 @@ TINY = {"batch_size": 6, "log_every": 5, "warmup_steps": 10}
 
 def test_loss_falls_below_half(trained):
     assert trained.finished
-    assert trained.steps == len(trained.losses) == 120
+    assert trained.steps == len(trained.losses) == 160
     first, last = trained.losses[:10], trained.losses[-10:]
     assert sum(last) < 0.5 * sum(first)
 
