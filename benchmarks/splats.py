@@ -2,7 +2,8 @@
 
     python benchmarks/splats.py [--repeats 9] [--markdown FILE]
 
-Both run in one process, in turns, so that a busy machine slows both; the medians are of process CPU time.
+Both run in one process, in turns, so that a busy machine slows both; the medians are of process CPU time. "2 threads"
+is the native wall time on one thread over that on two, which means something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -62,6 +63,20 @@ def forward_and_backward(parameters: list[Tensor], cameras: Cameras, backend: st
     return run
 
 
+def two_thread_speedup(run: Callable[[], None], repeats: int) -> float:
+    """Median wall time on one thread over that on two, in turns."""
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for round_ in range(repeats + 2):
+        for threads, values in times.items():
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
+            run()
+            if round_ >= 2:
+                values.append(time.perf_counter() - start)
+    torch.set_num_threads(1)
+    return statistics.median(times[1]) / statistics.median(times[2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
@@ -74,8 +89,8 @@ def main() -> None:
         f"Forward + backward of one view, one thread, medians of {args.repeats} interleaved runs, "
         f"instruction set {native.instruction_set()}.",
         "",
-        "| Gaussians | pixels | native ms | PyTorch tiled ms | ratio |",
-        "|---|---|---|---|---|",
+        "| Gaussians | pixels | native ms | PyTorch tiled ms | ratio | 2 threads |",
+        "|---|---|---|---|---|---|",
     ]
     for count, size in CASES:
         parameters = [tensor.requires_grad_() for tensor in ball(count)]
@@ -85,7 +100,7 @@ def main() -> None:
         ratio = medians["torch"] / medians["native"]
         lines.append(
             f"| {count} | {size} x {size} | {1e3 * medians['native']:.2f} | {1e3 * medians['torch']:.0f} "
-            f"| {ratio:.0f} x |"
+            f"| {ratio:.0f} x | {two_thread_speedup(candidates['native'], args.repeats):.2f} times faster |"
         )
     print("\n".join(lines))
     if args.markdown:

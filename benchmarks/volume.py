@@ -87,7 +87,7 @@ def cases(samples: PackedSamples) -> dict[str, tuple[Run, Run]]:
     points, resolutions = samples.positions, hash_resolutions(8, 16, 256)
     table = torch.randn(8, 1 << 15, 2)
     grid = torch.randn(96, 96, 96, 4).permute(3, 0, 1, 2)  # channels last: the kernels need no copy
-    planes = torch.randn(3, 16, 128, 128)
+    planes = torch.randn(3, 128, 128, 16).permute(0, 3, 1, 2)  # channels last, as the representation keeps them
 
     def hashed(reference: bool) -> Encode:
         return lambda points, table: hash_encode(points, table, resolutions, reference=reference)

@@ -118,15 +118,27 @@ def turntable(views: int, size: int, elevation: float = 20.0, start: float = 0.0
 
 
 def random_orbit(
-    views: int, size: int, generator: torch.Generator, elevation_range: tuple[float, float] = (-10.0, 45.0)
+    views: int,
+    size: int,
+    generator: torch.Generator,
+    elevation_range: tuple[float, float] = (-10.0, 45.0),
+    radius_range: tuple[float, float] = (DEFAULT_RADIUS, DEFAULT_RADIUS),
+    fov_range: tuple[float, float] = (DEFAULT_FOV, DEFAULT_FOV),
 ) -> Cameras:
     """Random views, stratified in azimuth so that a batch always sees several sides.
 
-    elevation_range: degrees, drawn uniformly.
+    elevation_range, fov_range (vertical): degrees; radius_range: distances to the origin, world units. Each view draws
+    its own, uniformly; a range of one value draws nothing.
     """
     offset = torch.rand((), generator=generator) * 360.0
     jitter = torch.rand(views, generator=generator)
     azimuths = offset + (torch.arange(views) + jitter) * (360.0 / views)
     low, high = elevation_range
     elevations = low + (high - low) * torch.rand(views, generator=generator)
-    return orbit(azimuths, elevations, size)
+    radii, fovs = (_within(bounds, views, generator) for bounds in (radius_range, fov_range))
+    return orbit(azimuths, elevations, size, radii, fovs)
+
+
+def _within(bounds: tuple[float, float], count: int, generator: torch.Generator) -> float | Tensor:
+    low, high = bounds
+    return low if low == high else low + (high - low) * torch.rand(count, generator=generator)

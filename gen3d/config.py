@@ -14,8 +14,11 @@ class PriorConfig:
 
     guidance_scale: float = 2.5
     sample_steps: int = 40
-    candidates: int = 4
-    """Initial samples drawn; the one that best agrees with the prior's own text match is kept."""
+    candidates: int = 8
+    """Initial samples drawn, of which one is kept."""
+    select: str = "guide"
+    """Which: the one whose views the packaged guide takes for the prompt ('guide'), or the most plausible one under the
+    shape prior itself ('plausibility')."""
 
 
 @dataclass
@@ -250,6 +253,8 @@ class CodeGuidanceConfig:
     """Score distillation in the shape prior's code space."""
 
     weight: float = 0.1
+    weight_final: float | None = None
+    """Weight at the end of the run, to which it changes linearly; null for the same throughout."""
     rule: str = "sds"
     """Of `gen3d.guidance.code.CODE_RULES`, or 'vsd'."""
     guidance_scale: float = 1.0
@@ -267,6 +272,8 @@ class FieldGuidanceConfig:
     """Views of the field that the guided code decodes to, as targets of the splats' own renders."""
 
     weight: float = 1.0
+    weight_final: float | None = None
+    """As `code.weight_final`."""
     grid: int = 80
     """Cells along each axis of the grid on which the field's surface is found."""
     follow: float = 0.0
@@ -292,12 +299,62 @@ class ClipConfig:
     """Guidance of the renders by an image-text encoder. Weight 0: off."""
 
     weight: float = 0.0
+    weight_final: float | None = None
+    """As `code.weight_final`."""
     model: str = "mini"
     """'mini' (the packaged one, which then cannot judge), or one of `gen3d.guidance.clip_models`."""
     background: str = "dream_fields"
     """Behind the renders: 'dream_fields' (noise, checkers, Fourier textures), 'solid' (random colours) or 'white'."""
     transmittance: float = 0.0
     """Weight of Dream Fields' loss of the mean opacity above its target; meshes need none."""
+    crops: int = 4
+    """Of every render."""
+    crop_min: float = 0.7
+    crop_max: float = 1.0
+    """Side of a crop over that of the render, between both."""
+    perspective: float = 0.2
+    """How far each corner of a crop may be pulled inwards, in half sides."""
+    jitter: float = 0.1
+    """How far brightness, contrast and saturation of a crop may lie from 1."""
+    view_prompts: bool = False
+    """Whether 'front view', 'side view', ... are added to the prompt by the camera."""
+    directional: float = 0.0
+    """Weight of the direction in which the renders have changed, against that from `neutral` to the prompt."""
+    neutral: str = "a grey 3d model"
+    """What the scene is at the start, in words, for `directional`."""
+
+
+@dataclass
+class EncoderConfig:
+    """Guidance of all views of a step at once by an aligned text-3D encoder. Weight 0: off."""
+
+    weight: float = 0.0
+    weight_final: float | None = None
+    """As `code.weight_final`."""
+    model: str = "mini"
+    """As `clip.model`; the features of the views are averaged to one of the object, as in DuoduoCLIP's baseline."""
+    background: str = "solid"
+    """As `clip.background`."""
+
+
+@dataclass
+class ReferenceConfig:
+    """An image that the render of one camera has to match. Weight 0: off."""
+
+    weight: float = 0.0
+    weight_final: float | None = None
+    """As `code.weight_final`."""
+    image: str = ""
+    """A PNG, JPEG or WebP file; without transparency its background is taken as white. Diffusion models that are
+    conditioned on an image take it as well."""
+    azimuth: float = 0.0
+    """Of the camera that took it, in degrees: 0 looks at the front, 90 comes from +X."""
+    elevation: float = 0.0
+    """Of the camera that took it, in degrees above the horizon."""
+    fov: float = 40.0
+    """Its vertical field of view in degrees. It stands where the bounding sphere of an object just fits."""
+    alpha_weight: float = 0.1
+    """Weight of the alphas relative to the colours, where the image has transparency."""
 
 
 @dataclass
@@ -305,21 +362,48 @@ class DiffusionConfig:
     """Score distillation of the renders with a diffusion model from a folder or the hub. Weight 0: off."""
 
     weight: float = 0.0
+    weight_final: float | None = None
+    """As `code.weight_final`."""
     models: tuple[str, ...] = ()
     """Folders or OWNER/NAME of the hub, tried in order."""
     rule: str = "sds"
-    """Of `gen3d.guidance.rules.RULES`, or 'vsd'."""
+    """Of `gen3d.guidance.rules.RULES`, or 'vsd', 'dds' or 'refine'."""
     guidance_scale: float = 100.0
+    guidance_scale_final: float | None = None
+    """Guidance scale at the end of the run, to which it changes linearly; null for the same throughout."""
+    rescale: float = 0.5
+    """Share of the CFG rescale in 'reconstruction'."""
     t_max: float = 0.98
     t_min: float = 0.02
     schedule: str = "uniform"
-    """Of the times: 'uniform' between both, or falling from t_max to t_min, 'linear' or 'sqrt'."""
+    """Of the times: 'uniform' between t_min and t_max; falling from t_max to t_min, 'linear' or 'sqrt'; 'narrowing',
+    whose ends move to their final values, or 'stepped', where they jump to them, at `t_until`; or 'dreamtime'."""
+    t_max_final: float | None = None
+    t_min_final: float | None = None
+    """Ends of the window of 'narrowing' and 'stepped' after `t_until`; null for no change."""
+    t_until: float = 1.0
+    """Fraction of the run at which both are reached."""
     negative: str = ""
     """Negative prompt."""
     view_prompts: bool = True
     """Whether 'front view', 'side view', ... are added to the prompt by the camera."""
+    perp_neg: bool = False
+    """Whether the texts of the other views push away from themselves, by Perp-Neg; needs view_prompts."""
+    perp_neg_strength: float = 1.0
+    """Factor on Perp-Neg's published weights."""
+    debias: str = ""
+    """Folder or OWNER/NAME of a masked language model, such as google-bert/bert-base-uncased, that strikes the words
+    of the prompt that speak against a view; nothing for no debiasing. Needs view_prompts."""
+    source: str = ""
+    """What the scene shows at the start, in words: what 'dds' edits from."""
+    refine_steps: int = 50
+    """Steps of a whole sampling; 'refine' takes the share t of them."""
     clip_gradient: float = 0.0
     """Largest root mean square of a view's gradient; 0 for no limit."""
+    clip_pixels: float = 0.0
+    """Largest norm of a pixel's gradient over the channels; 0 for no limit."""
+    normalise_gradient: float = 0.0
+    """Root mean square that every view's gradient is scaled to; 0 to leave it as it is."""
     dtype: str = "fp32"
     """'fp32', 'fp16' or 'bf16'."""
     attention_slicing: bool = False
@@ -335,11 +419,72 @@ class OptimizationConfig:
     resolution: int = 128
     elevation_min: float = -10.0
     elevation_max: float = 45.0
+    radius_min: float = 3.6547555
+    """Smallest distance of a camera to the origin, world units; this one just shows every normalised object whole."""
+    radius_max: float = 3.6547555
+    fov_min: float = 40.0
+    """Smallest vertical field of view of a camera, degrees."""
+    fov_max: float = 40.0
 
     @property
     def elevations(self) -> tuple[float, float]:
         """Range of the cameras' elevations in degrees."""
         return self.elevation_min, self.elevation_max
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        """Range of the cameras' distances to the origin, world units."""
+        return self.radius_min, self.radius_max
+
+    @property
+    def fovs(self) -> tuple[float, float]:
+        """Range of the cameras' vertical fields of view in degrees."""
+        return self.fov_min, self.fov_max
+
+
+@dataclass
+class AppearanceConfig:
+    """How the renders look that image guides (CLIP, diffusion) see. The shape prior's own views keep the studio light.
+
+    Each step draws one of the shadings by their relative chances. All but the studio light need a representation whose
+    renders hold normals.
+    """
+
+    background: str = "random"
+    """Behind the renders: 'random' (what each guide draws for itself), 'solid' (`color`), 'learned' (an environment
+    learned with the scene) or 'dream_fields' (noise, checkers, Fourier textures)."""
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Red, green, blue, 0..1, of the solid background, and of a learned one at its start."""
+    lr_background: float = 0.01
+    studio: float = 1.0
+    """Chance of the fixed studio light that all other renders have."""
+    albedo: float = 0.0
+    """Chance of colours without light."""
+    lambertian: float = 0.0
+    """Chance of colours under one random light a view (DreamFusion)."""
+    textureless: float = 0.0
+    """Chance of bare clay under one random light a view (DreamFusion)."""
+    normal: float = 0.0
+    """Chance of normals as colours (Fantasia3D's first stage)."""
+
+
+@dataclass
+class RegularizersConfig:
+    """Weights of terms that every representation's renders can be asked for; 0: off. See `rendering.regularizers`."""
+
+    opacity: float = 0.0
+    """Of the mean opacity above `opacity_target` (Dream Fields)."""
+    opacity_target: float = 0.1
+    sparsity: float = 0.0
+    """Of DreamFusion's sqrt(alpha^2 + 0.01)."""
+    entropy: float = 0.0
+    """Of the binary entropy of the alphas (Latent-NeRF)."""
+    depth_smoothness: float = 0.0
+    """Of squared steps between neighbouring pixels' depths (RegNeRF)."""
+    orientation: float = 0.0
+    """Of normals that face away from the camera (Ref-NeRF); needs renders with normals."""
+    z_variance: float = 0.0
+    """Of the variance of depth along each ray (HiFA); needs a volume-rendered representation."""
 
 
 @dataclass
@@ -366,6 +511,8 @@ class RunConfig:
     seed: int = 0
     device: str = "auto"
     out: str = "outputs"
+    candidates: int = 1
+    """Seeds tried as drafts, from `seed` on; the one that the evaluator ranks first is finished."""
     then: str = ""
     """Name or file of the configuration of the next stage, which goes on from the scene that this one leaves."""
     start: StartConfig = field(default_factory=StartConfig)
@@ -384,5 +531,9 @@ class RunConfig:
     view_prior: ViewGuidanceConfig = field(default_factory=ViewGuidanceConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    regularizers: RegularizersConfig = field(default_factory=RegularizersConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

@@ -46,6 +46,7 @@ REPRESENTATIONS = ("splats", "dmtet", "mesh", "points", "primitives", "voxels", 
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
+    "candidates": (1, 64),
     "start.radius": (0.05, 0.95),
     "prior.guidance_scale": (0, 100),
     "prior.sample_steps": (1, 1000),
@@ -175,16 +176,51 @@ LIMITS: dict[str, tuple[float, float]] = {
     "view_prior.t_min": (0.001, 0.999),
     "clip.weight": (0, 1000),
     "clip.transmittance": (0, 1000),
+    "clip.crops": (1, 64),
+    "clip.crop_min": (0.05, 1),
+    "clip.crop_max": (0.05, 1),
+    "clip.perspective": (0, 0.9),
+    "clip.jitter": (0, 0.9),
+    "clip.directional": (0, 1000),
+    "encoder.weight": (0, 1000),
+    "reference.weight": (0, 1_000_000),
+    "reference.azimuth": (-360, 360),
+    "reference.elevation": (-90, 90),
+    "reference.fov": (1, 120),
+    "reference.alpha_weight": (0, 1000),
     "diffusion.weight": (0, 1000),
     "diffusion.guidance_scale": (0, 1000),
     "diffusion.t_max": (0, 1),
     "diffusion.t_min": (0, 1),
+    "diffusion.t_until": (0.001, 1),
+    "diffusion.rescale": (0, 1),
+    "diffusion.perp_neg_strength": (0, 100),
+    "diffusion.refine_steps": (1, 1000),
     "diffusion.clip_gradient": (0, 1e9),
+    "diffusion.clip_pixels": (0, 1e9),
+    "diffusion.normalise_gradient": (0, 1e9),
     "optimization.steps": (1, 1_000_000),
     "optimization.views_per_step": (1, 256),
     "optimization.resolution": (16, 1024),
     "optimization.elevation_min": (-90, 90),
     "optimization.elevation_max": (-90, 90),
+    "optimization.radius_min": (0.1, 100),
+    "optimization.radius_max": (0.1, 100),
+    "optimization.fov_min": (1, 150),
+    "optimization.fov_max": (1, 150),
+    "appearance.lr_background": (0, 1),
+    "appearance.studio": (0, 1000),
+    "appearance.albedo": (0, 1000),
+    "appearance.lambertian": (0, 1000),
+    "appearance.textureless": (0, 1000),
+    "appearance.normal": (0, 1000),
+    "regularizers.opacity": (0, 10_000),
+    "regularizers.opacity_target": (0, 1),
+    "regularizers.sparsity": (0, 10_000),
+    "regularizers.entropy": (0, 10_000),
+    "regularizers.depth_smoothness": (0, 10_000),
+    "regularizers.orientation": (0, 10_000),
+    "regularizers.z_variance": (0, 10_000),
     "export.image_size": (16, 4096),
     "export.video_size": (16, 4096),
     "export.video_frames": (1, 10_000),
@@ -195,15 +231,37 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest allowed value of every number, by dotted key."""
 
+OPTIONAL_LIMITS: dict[str, tuple[float, float]] = {
+    "code.weight_final": (0, 1000),
+    "field_views.weight_final": (0, 1000),
+    "clip.weight_final": (0, 1000),
+    "encoder.weight_final": (0, 1000),
+    "reference.weight_final": (0, 1_000_000),
+    "diffusion.weight_final": (0, 1000),
+    "diffusion.guidance_scale_final": (0, 1000),
+    "diffusion.t_max_final": (0, 1),
+    "diffusion.t_min_final": (0, 1),
+}
+"""The same of the numbers that may be null."""
+
 RULES = ("sds", "sjc", "csd", "nfsd", "ism", "sdi", "reconstruction", "vsd")
 """The names of score-distillation rules, which this module may not import; a test compares them."""
 
+DIFFUSION_RULES = (*RULES, "dds", "refine")
+"""Those that renders take as well."""
+
+BACKGROUNDS = ("dream_fields", "solid", "white")
+"""What encoders see behind the renders."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "code.rule": RULES,
-    "clip.background": ("dream_fields", "solid", "white"),
-    "diffusion.rule": RULES,
-    "diffusion.schedule": ("uniform", "linear", "sqrt"),
+    "clip.background": BACKGROUNDS,
+    "encoder.background": BACKGROUNDS,
+    "diffusion.rule": DIFFUSION_RULES,
+    "diffusion.schedule": ("uniform", "linear", "sqrt", "narrowing", "stepped", "dreamtime"),
     "diffusion.dtype": ("fp32", "fp16", "bf16"),
+    "appearance.background": ("random", "solid", "learned", "dream_fields"),
+    "prior.select": ("guide", "plausibility"),
     "start.kind": ("prior", "sphere", "box", "blob"),
     "splats.strategy": ("gradient", "mcmc"),
     "sdf.density": ("neus", "volsdf"),
@@ -217,7 +275,10 @@ _ORDERED = (
     ("code.t_min", "code.t_max"),
     ("view_prior.t_min", "view_prior.t_max"),
     ("diffusion.t_min", "diffusion.t_max"),
+    ("clip.crop_min", "clip.crop_max"),
     ("optimization.elevation_min", "optimization.elevation_max"),
+    ("optimization.radius_min", "optimization.radius_max"),
+    ("optimization.fov_min", "optimization.fov_max"),
     ("splats.count", "splats.max_count"),
     ("voxels.coarse_grid", "voxels.grid"),
     ("nerf.coarsest", "nerf.finest"),
@@ -242,14 +303,38 @@ def validate(config: RunConfig) -> None:
         raise UsageError(f"The device is '{config.device[:80]}', but must be 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     if not config.out.strip() or not config.out.isprintable():
         raise UsageError("The output folder 'out' is empty or holds control characters: give a folder.")
-    for key, (low, high) in LIMITS.items():
+    for key, (low, high) in (LIMITS | OPTIONAL_LIMITS).items():
         value = operator.attrgetter(key)(config)
-        if not math.isfinite(value) or not low <= value <= high:
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(f"'{key}' is {value:.10g}, but must lie between {low:,} and {high:,}.")
     for key, names in CHOICES.items():
         if (chosen := operator.attrgetter(key)(config)) not in names:
             raise UsageError(f"'{key}' is '{chosen[:80]}', but must be one of {', '.join(names)}.")
+    if not all(0 <= value <= 1 for value in config.appearance.color):
+        values = ", ".join(f"{value:g}" for value in config.appearance.color)
+        raise UsageError(f"'appearance.color' is ({values}), but red, green and blue must lie between 0 and 1.")
     for small, large in _ORDERED:
         low, high = operator.attrgetter(small)(config), operator.attrgetter(large)(config)
         if low > high:
             raise UsageError(f"'{small}' is {low:g}, but may not be larger than '{large}', which is {high:g}.")
+    _check_guidance(config)
+
+
+def _check_guidance(config: RunConfig) -> None:
+    """What the settings of guidance ask of each other."""
+    diffusion = config.diffusion
+    low = diffusion.t_min if diffusion.t_min_final is None else diffusion.t_min_final
+    high = diffusion.t_max if diffusion.t_max_final is None else diffusion.t_max_final
+    if low > high:
+        raise UsageError(
+            f"'diffusion.t_min_final' is {low:g}, but may not be larger than 'diffusion.t_max_final', which is "
+            f"{high:g}."
+        )
+    if (diffusion.weight or diffusion.weight_final) and diffusion.rule == "dds" and not diffusion.source.strip():
+        raise UsageError(
+            "The rule 'dds' edits a scene: say in 'diffusion.source' what the scene shows at the start, as in "
+            "diffusion.source='a wooden chair'."
+        )
+    for key in ("perp_neg", "debias"):
+        if getattr(diffusion, key) and not diffusion.view_prompts:
+            raise UsageError(f"'diffusion.{key}' works on the texts of the views: set diffusion.view_prompts=true.")

@@ -50,16 +50,20 @@ class FieldTarget:
         """Decodes `code` and renders it from random views. An empty field raises Gen3DError."""
         surface = field_surface(prior, code, config.field_views.grid)
         settings = config.optimization
-        cameras = random_orbit(config.field_views.views, settings.resolution, generator, settings.elevations)
+        cameras = _random_views(config.field_views.views, settings, generator)
         return FieldTarget(cameras, torch.cat(surface.render(cameras), -1))
 
     def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:
         """`settings.views_per_step` of the views; new random cameras and None where there are none."""
         count = settings.views_per_step
         if not len(self.views):
-            return random_orbit(count, settings.resolution, generator, settings.elevations), None
+            return _random_views(count, settings, generator), None
         pick = torch.randperm(len(self.cameras), generator=generator)[:count]
         cameras = Cameras(
             self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height
         )
         return cameras, self.views[pick]
+
+
+def _random_views(count: int, settings: OptimizationConfig, generator: torch.Generator) -> Cameras:
+    return random_orbit(count, settings.resolution, generator, settings.elevations, settings.radii, settings.fovs)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,25 +18,34 @@ from torch import Tensor
 from gen3d.config import RunConfig
 from gen3d.config_io import load_stages
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.evaluation.encoder import Evaluator, load_gallery
+from gen3d.evaluation.evaluate import held_out_cameras, score_renders
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.guidance.code import CodeGuidance
 from gen3d.guidance.views import ViewGuidance
+from gen3d.guidance.weights import is_used, weight_at
 from gen3d.guides import image_guides
 from gen3d.initialisers import shape_from_blob, shape_from_box, shape_from_representation, shape_from_sphere
 from gen3d.interrupt import StopFlag
-from gen3d.outputs import export_run, write_preview
+from gen3d.outputs import export_run, on_white, write_preview
 from gen3d.prior.model import ShapePrior
 from gen3d.prior.view_model import ViewPrior
 from gen3d.progress import Reporter
+from gen3d.render_terms import check_render_terms, render_terms
+from gen3d.rendering.appearance import Appearance
 from gen3d.representations.contract import Representation
 from gen3d.representations.table import build
 from gen3d.runs import RunFolder
 from gen3d.schedule import exponential
+from gen3d.selection import load_guide, match_log_odds
+from gen3d.step_times import REST, StepTimes
 from gen3d.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 PREVIEW_SECONDS = 5.0
+DRAFT = 0.1
+"""Part of the steps after which candidates are compared."""
 REMEMBER_EVERY = 25
 """Steps after which the watchdog takes the scene as healthy."""
 
@@ -84,7 +95,11 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
 
     if config.start.kind == "prior":
         reporter.stage("sampling the shape prior")
-    scene = first_scene(prior, features, config, generator)
+    if config.candidates > 1:
+        scene, generator = best_draft(prior, features, config, run, reporter, stop)
+    else:
+        scene = first_scene(prior, features, config, generator)
+    costs: list[StepTimes] = []
     for number, stage in enumerate(stages):
         if number:
             if stop:
@@ -92,24 +107,60 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
             reporter.stage(f"handing over to the {stage.representation}")
             scene = handed_over(prior, scene, stage, generator)
         reporter.stage(f"optimising the {stage.representation}")
-        optimize(scene, prior, features, stage, run, reporter, stop, generator)
+        costs.append(optimize(scene, prior, features, stage, run, reporter, stop, generator))
         config = stage
 
     reporter.stage("exporting")
     summary, files = export_run(
-        scene.representation, prior, scene.code, scene.tied, config, run, time.perf_counter() - began
+        scene.representation, prior, scene.code, scene.tied, config, run, time.perf_counter() - began, costs
     )
     return GenerateResult(summary, files)
 
 
 def best_sample(prior: ShapePrior, features: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
-    """The most plausible code [1, K] under the text among the prior's samples."""
+    """The code [1, K] that `config.prior.select` prefers among the prior's samples."""
     settings = config.prior
     codes = prior.sample(features, settings.candidates, generator, settings.guidance_scale, settings.sample_steps)
     if len(codes) == 1:
         return codes
-    best = int(prior.plausibility(codes, features, generator).argmax())
+    if settings.select == "guide":
+        scores = match_log_odds(prior, codes, config.prompt, load_guide(), load_gallery())
+    else:
+        scores = prior.plausibility(codes, features, generator)
+    best = int(scores.argmax())
     return codes[best : best + 1]
+
+
+def best_draft(
+    prior: ShapePrior, features: Tensor, config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFlag
+) -> tuple[Scene, torch.Generator]:
+    """The scene that looks most like the prompt after `DRAFT` of the steps, of `config.candidates` seeds from
+    `config.seed` on, and its generator. The evaluator ranks them; `candidates.json` tells how.
+
+    Raises Gen3DError where the evaluator's weights are missing.
+    """
+    steps = max(1, round(DRAFT * config.optimization.steps))
+    draft = replace(config, optimization=replace(config.optimization, steps=steps))
+    evaluator, gallery = Evaluator.load(), load_gallery()
+    drafts: list[tuple[Scene, torch.Generator]] = []
+    ranking: list[dict[str, Any]] = []
+    for seed in range(config.seed, config.seed + config.candidates):
+        if stop and drafts:
+            break
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        scene = first_scene(prior, features, config, generator)
+        optimize(scene, prior, features, draft, run, reporter, stop, generator)
+        scores = score_renders(evaluator, on_white(scene.representation, held_out_cameras()), config.prompt, gallery)
+        drafts.append((scene, generator))
+        ranking.append({"seed": seed, **{key: scores[key] for key in ("rank", "probability", "clip_score")}})
+    best = min(range(len(drafts)), key=lambda index: (ranking[index]["rank"], -ranking[index]["probability"]))
+    run.write_json("candidates.json", {"finished": ranking[best]["seed"], "drafts": ranking})
+    reporter.note(
+        f"Of {len(drafts)} candidates seed {ranking[best]['seed']} looks most like the prompt: match "
+        f"{ranking[best]['rank']}, {ranking[best]['probability']:.0%} sure."
+    )
+    return drafts[best]
 
 
 def first_scene(prior: ShapePrior, features: Tensor, config: RunConfig, generator: torch.Generator) -> Scene:
@@ -160,27 +211,32 @@ def optimize(
     reporter: Reporter,
     stop: StopFlag,
     generator: torch.Generator,
-) -> None:
-    """The optimisation loop. Changes `scene` in place: its representation, and the code that it ends at.
+) -> StepTimes:
+    """The optimisation loop. Changes `scene` in place: its representation, and the code that it ends at. Returns what
+    the time of the steps went to.
 
     Every step draws random views of the scene. Two terms pull it: score distillation of its own code under the text,
     and the views of the field that a code decodes to, the sampled or the distilled one (`field_views.follow`), to which
     the view prior adds detail where it is on.
-    CLIP and diffusion priors that look at the renders join them where they have a weight.
+    CLIP and diffusion priors that look at the renders, as `config.appearance` shows them, join them where they have a
+    weight.
     """
     settings, representation = config.optimization, scene.representation
     guidance = CodeGuidance.of(prior.denoiser, features, config.code, generator)
     detail = None
     if config.view_prior.weight > 0:
         detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
-    guides = image_guides(config, generator)
+    guides = image_guides(config, generator, representation)
+    appearance = Appearance(config.appearance, representation.outputs, generator)
+    check_render_terms(representation, config.regularizers)
     # Distillation seeks the mode, which is blander than a sample: only what was not sampled has to go there.
     follow = config.field_views.follow if scene.sampled else 1.0
-    follows_prior = config.code.weight > 0 or config.field_views.weight > 0
-    optimizer = make_optimizer(representation)
+    uses_views = is_used(config.field_views)
+    follows_prior = is_used(config.code) or uses_views
+    optimizer = make_optimizer(representation, appearance.param_groups())
     watchdog = Watchdog(representation)
     target, sampled_code = FieldTarget.empty(), scene.code
-    damping, previewed = 1.0, time.monotonic()
+    damping, previewed, times = 1.0, time.monotonic(), StepTimes()
 
     for step in range(1, settings.steps + 1):
         if stop:
@@ -188,6 +244,7 @@ def optimize(
             break
         progress = (step - 1) / settings.steps
         set_learning_rates(optimizer, progress, damping)
+        times.lap(REST)
 
         # What the prior sees in the scene, and where the text pulls it.
         terms: dict[str, Tensor] = {}
@@ -195,26 +252,41 @@ def optimize(
             code = torch.cat(prior.code(representation.surface_cloud()), 1) + scene.offset
             guided = guidance(code, progress)
             terms["code"] = guided.loss
-            if config.field_views.weight > 0 and target.age % config.field_views.refresh_every == 0:
+            times.lap("code")
+            if uses_views and target.age % config.field_views.refresh_every == 0:
                 scene.code = torch.lerp(sampled_code, guided.target, follow)
                 target = FieldTarget.of(prior, scene.code, config, generator)
+                times.lap("views")
 
         cameras, wanted = target.draw(settings, generator)
         render = representation.render(cameras)
+        times.lap("render")
         terms["regular"] = representation.regularization(render, progress)
-        terms |= {name: guide(render, cameras, step, progress) for name, guide in guides.items()}
+        terms |= render_terms(render, cameras, config.regularizers)
+        times.lap("regularizers")
+        if guides:
+            shown = appearance(render, cameras)
+            for name, guide in guides.items():
+                terms[name] = guide(shown, cameras, step, progress)
+                times.lap(name)
+            # The engine goes from the guides back to the render, and from there to the scene.
+            if render.rgb.requires_grad:
+                render.rgb.register_hook(lambda gradient: times.lap("guides' gradients"))
         if wanted is not None:
             drawn = torch.cat([render.rgb, render.alpha], -1)
             if detail is not None:
                 finer = detail(drawn, wanted, cameras, progress)
                 wanted, terms["detail"] = finer.wanted, finer.loss
+                times.lap("detail")
             # One random background a step: a colour that hides in front of one does not hide in front of all.
             background = torch.rand(3, generator=generator)
-            terms["views"] = config.field_views.weight * view_error(drawn, wanted, background)
+            terms["views"] = weight_at(config.field_views, progress) * view_error(drawn, wanted, background)
+            times.lap("views")
         loss = torch.stack([*terms.values()]).sum()
 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        times.lap("backward")
         if trouble := watchdog.diagnose(loss.item(), render.alpha):
             spent = watchdog.exhausted
             watchdog.restore()
@@ -223,12 +295,14 @@ def optimize(
                 break
             damping *= 0.5
             reporter.warn(f"At step {step} {trouble}: went back to the last healthy scene and halved the step size.")
-            optimizer = make_optimizer(representation)
+            optimizer = make_optimizer(representation, appearance.param_groups())
             continue
         representation.after_backward(render)
         optimizer.step()
         representation.after_step(optimizer, step, settings.steps)
         target.age += 1
+        times.lap("update")
+        times.steps += 1
         if step % REMEMBER_EVERY == 0:
             watchdog.remember()
 
@@ -239,10 +313,13 @@ def optimize(
             write_preview(representation, run, config.export.image_size // 2)
             previewed = time.monotonic()
     guidance.finish()
-    if config.field_views.weight == 0:
+    if not uses_views:
         with torch.no_grad():
             scene.code = torch.cat(prior.code(representation.surface_cloud()), 1)
         scene.sampled = scene.tied = False
+    if times.steps:
+        reporter.note(times.summary())
+    return times
 
 
 def view_error(drawn: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
@@ -252,9 +329,9 @@ def view_error(drawn: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
     return (difference[..., :3] - background * alpha).abs().mean() + alpha.abs().mean()
 
 
-def make_optimizer(representation: Representation) -> torch.optim.Optimizer:
-    """Adam over the representation's groups, whose `lr` it keeps as `lr_initial`."""
-    groups = [{**group, "lr_initial": group["lr"]} for group in representation.param_groups()]
+def make_optimizer(representation: Representation, more: Sequence[dict[str, Any]] = ()) -> torch.optim.Optimizer:
+    """Adam over the representation's groups and `more` of them, whose `lr` it keeps as `lr_initial`."""
+    groups = [{**group, "lr_initial": group["lr"]} for group in (*representation.param_groups(), *more)]
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
 
 
@@ -268,10 +345,11 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, progress: float, dampin
 def _check_guided(stages: list[RunConfig]) -> None:
     """Raises UsageError for a stage that would optimise towards nothing."""
     for stage in stages:
-        if not (stage.code.weight or stage.field_views.weight or stage.clip.weight or stage.diffusion.weight):
+        guidances = (stage.code, stage.field_views, stage.clip, stage.encoder, stage.reference, stage.diffusion)
+        if not any(is_used(guidance) for guidance in guidances):
             raise UsageError(
-                "Nothing guides the scene: give one of code.weight, field_views.weight, clip.weight and "
-                "diffusion.weight a value above 0."
+                "Nothing guides the scene: give one of code.weight, field_views.weight, clip.weight, encoder.weight, "
+                "reference.weight and diffusion.weight a value above 0."
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from gen3d.representations.primitives import Primitives
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats
 from gen3d.runs import RunFolder
+from gen3d.step_times import StepTimes
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +72,12 @@ def export_run(
     config: RunConfig,
     run: RunFolder,
     seconds: float,
+    costs: Sequence[StepTimes] = (),
 ) -> tuple[str, dict[str, Path]]:
     """Writes all files of a finished run; returns the line on how well it matches, and the files by name.
 
-    code: [1, K] of the scene. tied: the scene looks like the field that it decodes to.
+    code: [1, K] of the scene. tied: the scene looks like the field that it decodes to. costs: of the steps of each
+    stage.
     """
     export = config.export
     files = {"preview": write_preview(scene, run, export.image_size)}
@@ -105,6 +109,7 @@ def export_run(
         "splats": splats.num_gaussians,
         "nearest_training_object": {"name": nearest, "distance": round(distance, 4)},
         "seconds": round(seconds, 2),
+        "stages": [times.report() for times in costs],
         "peak_memory_mb": round(peak_memory() / 2**20),
     }
     files["metrics"] = run.write_json("metrics.json", metrics)

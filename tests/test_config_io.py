@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen3d.batch import load_batch
@@ -156,6 +156,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
     return load_config(None, [], **values)
 
 
+@settings(deadline=None)
 @given(configs())
 def test_dumped_config_loads_back_equal(config: RunConfig) -> None:
     assert parse_config(dump_config(config)) == config

@@ -238,3 +238,53 @@ def test_a_diffusion_model_that_is_not_there_is_a_sentence(small_config: RunConf
     small_config.diffusion.models = ("nobody/nothing",)
     with pytest.raises(Gen3DError, match="nobody/nothing"):
         run_once(small_config)
+
+
+def test_of_several_candidates_the_best_draft_is_finished(small_config: RunConfig) -> None:
+    small_config.candidates = 3
+    run, files = run_once(small_config)
+    ranking = json.loads((run.folder / "candidates.json").read_text())
+    drafts = ranking["drafts"]
+    assert [draft["seed"] for draft in drafts] == [0, 1, 2]
+    assert len({draft["clip_score"] for draft in drafts}) == 3
+    best = min(drafts, key=lambda draft: (draft["rank"], -draft["probability"]))
+    assert ranking["finished"] == best["seed"]
+    again = run_once(small_config)[1]
+    assert files["splats"].read_bytes() == again["splats"].read_bytes()
+
+
+def test_settings_change_what_guides_see_and_what_is_regularised(small_config: RunConfig) -> None:
+    """CLIP alone on a ball of primitives: each setting leads elsewhere, and names a term or a part of the step."""
+    small_config.representation, small_config.start.kind = "primitives", "sphere"
+    small_config.primitives.count, small_config.primitives.fit_steps = 2, 20
+    small_config.code.weight = small_config.field_views.weight = 0.0
+    small_config.clip.weight, small_config.optimization.steps = 1.0, 2
+    small_config.export.texture_size, small_config.export.viewer = 0, False
+    terms: list[set[str]] = []
+
+    class Watcher(LogReporter):
+        def step(self, step, total, values):  # type: ignore[no-untyped-def]
+            terms.append(set(values))
+
+    files = run_once(small_config, Watcher())[1]
+    results = {"default": files["mesh"].read_bytes()}
+    assert terms[-1] == {"loss", "clip", "regular"}
+    (stage,) = json.loads(files["metrics"].read_text())["stages"]
+    assert stage["steps"] == 2
+    assert {"clip", "guides' gradients", "render", "backward"} <= set(stage["shares"])
+    assert 0 < stage["shares"]["clip"] < stage["guidance_share"] < 1
+    for section, values in {
+        "learned": {"background": "learned"},
+        "normal": {"studio": 0.0, "normal": 1.0},
+    }.items():
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in values.items():
+                patch.setattr(small_config.appearance, name, value)
+            results[section] = run_once(small_config)[1]["mesh"].read_bytes()
+    small_config.regularizers.sparsity = small_config.regularizers.orientation = 1.0
+    results["terms"] = run_once(small_config, Watcher())[1]["mesh"].read_bytes()
+    assert {"sparsity", "orientation"} <= terms[-1]
+    assert len(set(results.values())) == len(results)
+    small_config.representation = "points"
+    with pytest.raises(UsageError, match="orientation"):
+        run_once(small_config)

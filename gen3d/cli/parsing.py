@@ -32,13 +32,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="NAME|FILE", help="a shipped configuration or a YAML file")
     parser.add_argument("--preset", metavar="NAME", help="a shipped configuration laid over it, such as draft")
     parser.add_argument("--seed", type=_whole_number, metavar="N", help="seed of all randomness (default: 0)")
+    parser.add_argument("--candidates", type=_whole_number, metavar="N", help="seeds tried as drafts; the best is made")
     parser.add_argument("--steps", type=_whole_number, metavar="N", help="optimisation steps")
     parser.add_argument("--out", metavar="DIR", help="folder for the run folders (default: outputs)")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu or cuda (default: auto)")
 
 
 def explicit_settings(args: argparse.Namespace) -> dict[str, object]:
-    return {"seed": args.seed, "optimization.steps": args.steps, "out": args.out, "device": args.device}
+    return {
+        "seed": args.seed,
+        "candidates": args.candidates,
+        "optimization.steps": args.steps,
+        "out": args.out,
+        "device": args.device,
+    }
 
 
 def _whole_number(text: str) -> int:

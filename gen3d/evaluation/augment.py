@@ -14,6 +14,8 @@ from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
 SOFTENINGS = ("none", "resample", "blur", "both")
+WOBBLE = 0.05
+"""Largest standard deviation of the displacements, in half image widths."""
 SPREAD = 0.25
 """RGB distance at which a pixel no longer counts as the object's main colour."""
 
@@ -68,7 +70,20 @@ def move(rgba: Tensor, mirror: Tensor, generator: torch.Generator) -> Tensor:
         torch.stack([sign * roll.sin() / zoom, roll.cos() / (stretch * zoom), shift[:, 1]], -1),
     ]
     grid = F.affine_grid(torch.stack(rows, 1), [count, 4, *rgba.shape[2:]], align_corners=False)
+    grid = grid + wobble(count, rgba.shape[-1], generator)
     return F.grid_sample(rgba, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def wobble(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Smooth displacements [count, size, size, 2] in image widths / 2, of a strength that differs from image to image.
+
+    Generated legs, handles and wheels are never quite straight or round.
+    """
+    knots = int(torch.randint(4, 9, (), generator=generator))
+    strength = uniform((count, 1, 1, 1), 0.0, WOBBLE, generator)
+    field = torch.randn(count, 2, knots, knots, generator=generator) * strength
+    smooth = F.interpolate(field, size=(size, size), mode="bicubic", align_corners=False)
+    return smooth.permute(0, 2, 3, 1)
 
 
 def soften(rgba: Tensor, generator: torch.Generator) -> Tensor:
@@ -78,8 +93,8 @@ def soften(rgba: Tensor, generator: torch.Generator) -> Tensor:
     """
     parts = []
     for kind, part in zip(SOFTENINGS, rgba.tensor_split(len(SOFTENINGS)), strict=True):
-        size, sigma = rgba.shape[-1], float(uniform(1, 0.4, 1.1, generator))
-        coarse = round(size * float(uniform(1, 0.5, 0.95, generator)))
+        size, sigma = rgba.shape[-1], float(uniform(1, 0.4, 1.4, generator))
+        coarse = round(size * float(uniform(1, 0.4, 0.95, generator)))
         if kind in ("resample", "both") and len(part):
             small = F.interpolate(part, size=(coarse, coarse), mode="bilinear", antialias=True, align_corners=False)
             part = F.interpolate(small, size=rgba.shape[2:], mode="bilinear", align_corners=False)

@@ -1,7 +1,8 @@
 """Scoring images against texts: the in-house CLIP by default, or any open_clip model.
 
 A judge must not be the guide: scores by the model that guided an optimisation are inflated (facts: Dream Fields reads
-87 % by its own guidance, 60-68 % by another model). gen3d's guidance never uses these weights.
+87 % by its own guidance, 60-68 % by another model). gen3d's guidance never uses these weights; it has
+a model of its own in `weights/guide`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Evaluator:
         self.name, self.image_size, self.logit_scale = name, image_size, logit_scale
         self.templates = tuple(templates)
         self._image_tower, self._text_tower = image_tower, text_tower
+        self._known: dict[str, Tensor] = {}
         self._mean, self._std = (torch.tensor(list(values)).view(1, 3, 1, 1) for values in (mean, std))
 
     @classmethod
@@ -113,16 +115,20 @@ class Evaluator:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit features [T, D] of texts, each the mean over the prompt templates (CLIP, section 3.1.4)."""
+        """Unit features [T, D] of texts, each the mean over the prompt templates (CLIP, section 3.1.4).
+
+        They are kept: most texts are the same names of a gallery for every prompt.
+        """
         if not texts:
             raise ValueError("There is no text to encode.")
-        features = []
-        for start in range(0, len(texts), BATCH):
-            part = texts[start : start + BATCH]
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        for start in range(0, len(new), BATCH):
+            part = new[start : start + BATCH]
             filled = [template.format(text) for text in part for template in self.templates]
             units = F.normalize(self._text_tower(filled), dim=-1)
-            features.append(units.view(len(part), len(self.templates), -1).mean(1))
-        return F.normalize(torch.cat(features), dim=-1)
+            means = F.normalize(units.view(len(part), len(self.templates), -1).mean(1), dim=-1)
+            self._known.update(zip(part, means, strict=True))
+        return torch.stack([self._known[text] for text in texts])
 
 
 def fit_square(images: Tensor, size: int) -> Tensor:

@@ -95,8 +95,11 @@ def _pack(points: np.ndarray, faces: np.ndarray, label: np.ndarray, chart: np.nd
     options.resolution, options.padding, options.bilinear = size, PADDING, True
     atlas.generate(pack_options=options)
     source, triangles, uv = atlas.get_mesh(0)
+    # Packed charts may reach beyond the square by a fraction of a texel.
+    low, high = np.minimum(uv.min(0), 0), np.maximum(uv.max(0), 1)
+    uv = (uv - low) / (high - low)
     return Atlas(
-        torch.from_numpy(np.ascontiguousarray(uv, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(uv.clip(0, 1), np.float32)),
         torch.from_numpy(np.ascontiguousarray(triangles.astype(np.int32))),
         torch.from_numpy(vertex[source.astype(np.int64)].astype(np.int64)),
     )

@@ -17,9 +17,8 @@ from trimesh.visual import ColorVisuals
 
 from gen3d import __version__
 from gen3d.export.files import replacing
-from gen3d.export.texture import Textures
+from gen3d.export.texture import ROUGHNESS, Textures
 
-ROUGHNESS = 0.85
 METALLIC = 0.0
 
 MAGIC, VERSION = 0x46546C67, 2
@@ -65,19 +64,19 @@ def glb_bytes(mesh: trimesh.Trimesh, name: str, textures: Textures | None = None
         uv = textures.atlas.uv.numpy() * [1, -1] + [0, 1]
         attributes["TEXCOORD_0"] = buffer.add(uv.astype("<f4"), FLOAT, "VEC2", ARRAY_BUFFER)
         document.update(
-            images=[
-                {"name": "base colour", "mimeType": "image/png", "bufferView": buffer.add_png(textures.base_color)}
-            ],
+            images=[], textures=[],
             samplers=[{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
-            textures=[{"source": 0, "sampler": 0}],
-        )
-        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        )  # fmt: skip
+        surface = material["pbrMetallicRoughness"]
+        surface["baseColorTexture"] = _add_texture(document, buffer, "base colour", textures.base_color)
+        if textures.roughness is not None:
+            channels = np.zeros((*textures.roughness.shape, 3), np.uint8)  # G is roughness, B metalness, R is not read
+            channels[..., 1] = textures.roughness
+            surface["metallicRoughnessTexture"] = _add_texture(document, buffer, "roughness", channels)
+            surface["roughnessFactor"] = 1.0
         if textures.normal is not None:
             attributes["TANGENT"] = buffer.add(textures.tangents.astype("<f4"), FLOAT, "VEC4", ARRAY_BUFFER)
-            view = buffer.add_png(textures.normal)
-            document["images"].append({"name": "normal", "mimeType": "image/png", "bufferView": view})
-            document["textures"].append({"source": 1, "sampler": 0})
-            material["normalTexture"] = {"index": 1}
+            material["normalTexture"] = _add_texture(document, buffer, "normal", textures.normal)
     indices = buffer.add(faces.astype("<u4").reshape(-1), _UNSIGNED_INT, "SCALAR", _ELEMENT_ARRAY_BUFFER)
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     return pack_glb(document, primitive, buffer, name)
@@ -139,6 +138,13 @@ class Buffer:
         self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content), **extra})
         self.data += content + b"\0" * (-len(content) % 4)
         return len(self.views) - 1
+
+
+def _add_texture(document: dict[str, Any], buffer: Buffer, name: str, image: np.ndarray) -> dict[str, int]:
+    """Appends an image [H, W, 3] uint8 and a texture of it; what a material refers to it by."""
+    document["textures"].append({"source": len(document["images"]), "sampler": 0})
+    document["images"].append({"name": name, "mimeType": "image/png", "bufferView": buffer.add_png(image)})
+    return {"index": len(document["textures"]) - 1}
 
 
 def _geometry(buffer: Buffer, mesh: trimesh.Trimesh, rows: np.ndarray) -> dict[str, int]:

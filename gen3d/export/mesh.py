@@ -12,8 +12,6 @@ import fast_simplification
 import numpy as np
 import torch
 import trimesh
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 from torch import Tensor
@@ -22,11 +20,9 @@ from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError
 from gen3d.export.manifold import make_manifold
 from gen3d.rendering.mesh import rasterize, vertex_normals
+from gen3d.rendering.parts import belonging
 
 logger = logging.getLogger(__name__)
-
-MIN_PART = 0.005
-"""Separate parts below this share of the whole volume are floaters and are dropped."""
 
 MIN_COSINE = 0.2
 """Vertices seen at a more grazing angle than this take no colour from the view: silhouettes mix with the background."""
@@ -39,7 +35,8 @@ def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
     """The surface occupancy = level, closed and oriented outward; larger values are inside.
 
     occupancy: [D, H, W] in z, y, x order, sampled at the centres (i + 0.5) * 2 / size - 1 of the cells that fill the
-    cube [-1, 1]^3. Floaters and enclosed voids are dropped. Raises Gen3DError where the field does not cross `level`.
+    cube [-1, 1]^3. Floaters and enclosed voids are dropped (see `rendering.parts`). Raises Gen3DError where the field
+    does not cross `level`.
     """
     field = np.asarray(occupancy, dtype=np.float32)
     if field.ndim != 3 or min(field.shape) < 2:
@@ -62,7 +59,9 @@ def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     if mesh.volume < 0:
         mesh.invert()
-    return _drop_small_parts(mesh)
+    mesh.update_faces(belonging(mesh.vertices, mesh.faces))
+    mesh.remove_unreferenced_vertices()
+    return mesh
 
 
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
@@ -203,21 +202,6 @@ def mesh_from_surface(
         "seen": seen,
     }
     return mesh, stats
-
-
-def _drop_small_parts(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Without the parts of little volume, and without voids, whose surfaces point inward and are never seen."""
-    faces, count = mesh.faces, len(mesh.vertices)
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    parts, label = connected_components(graph, directed=False)
-    corners = mesh.vertices[faces]
-    signed = np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
-    volumes = np.bincount(label[faces[:, 0]], signed, minlength=parts)
-    keep = volumes >= MIN_PART * volumes[volumes > 0].sum()
-    mesh.update_faces(keep[label[faces[:, 0]]])
-    mesh.remove_unreferenced_vertices()
-    return mesh
 
 
 def _visible(surface: Tensor, camera: Cameras, depth: Tensor, pixels: Tensor, cosine: Tensor) -> Tensor:

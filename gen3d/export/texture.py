@@ -1,4 +1,6 @@
-"""Baked textures of an exported mesh: unlit colours from the renders, and the relief that decimation has removed."""
+"""Baked textures of an exported mesh: unlit colours from the renders, the relief that decimation has removed, and the
+roughness that stands for relief too fine for a texel.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,9 @@ from gen3d.rendering.geometry import corner_positions
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
 
+ROUGHNESS = 0.85
+"""Of a smooth surface, as glTF defines it: nothing that guides here knows highlights, so none are promised."""
+
 MIN_AGREEMENT = 0.3
 """Normals of the source that turn further away (as a cosine) belong to another side of something thin."""
 
@@ -26,24 +31,27 @@ MIN_AGREEMENT = 0.3
 @dataclass(frozen=True)
 class Textures:
     """What a mesh wears. atlas: see `rendering.atlas.Atlas`. base_color: [S, S, 3] uint8, sRGB, row 0 on top (v = 1).
-    normal: [S, S, 3] uint8, tangent-space normals as glTF has them, or None. tangents: [U, 4] for the rows of
-    `atlas.uv`: unit vectors along rising u, and 1 or -1, which times (normal x tangent) points along rising v.
+    normal: [S, S, 3] uint8, tangent-space normals as glTF has them, or None. roughness: [S, S] uint8, linear, or None.
+    tangents: [U, 4] for the rows of `atlas.uv`: unit vectors along rising u, and 1 or -1, which times (normal x
+    tangent) points along rising v.
     """
 
     atlas: Atlas
     base_color: np.ndarray
     normal: np.ndarray | None
     tangents: np.ndarray
+    roughness: np.ndarray | None = None
 
 
 def bake(
     mesh: trimesh.Trimesh, source: trimesh.Trimesh, views: tuple[Tensor, Tensor], cameras: Cameras, size: int
 ) -> Textures:
-    """Unwraps `mesh` and bakes what the views show of it, without the studio lighting, and the normals of `source`.
+    """Unwraps `mesh` and bakes what the views show of it, without the studio lighting, and normals and roughness of
+    `source`.
 
     source: the mesh before decimation, which lies where `mesh` does; where it has no more triangles than that, there
-    is no relief and no normal map. views: lit rgb [B, H, W, 3] premultiplied and alpha [B, H, W, 1] seen by `cameras`.
-    size: texels a side. The gutters between the charts repeat the nearest texel.
+    is no relief: the normal map is flat, the roughness even. views: lit rgb [B, H, W, 3] premultiplied and alpha
+    [B, H, W, 1] seen by `cameras`. size: texels a side. The gutters between the charts repeat the nearest texel.
     """
     vertices = torch.as_tensor(np.array(mesh.vertices), dtype=torch.float32)
     faces = torch.as_tensor(np.array(mesh.faces)).long()
@@ -56,20 +64,22 @@ def bake(
     normals = normalize((corner_positions(smooth, faces[hit]) * weights).sum(1), dim=-1)
     tangents = vertex_tangents(vertices, faces, atlas)
 
-    detailed, relief = normals, None
+    detailed, variance = normals, torch.zeros(len(normals))
     if len(source.faces) > len(mesh.faces):
-        detailed = source_normals(source, points, normals)
-        frame = (corner_positions(tangents, atlas.faces[hit]) * weights).sum(1)
-        relief = _spread(to_tangent_space(detailed, normals, frame) / 2 + 0.5, covered)
+        detailed, variance = source_normals(source, points, normals)
+    frame = (corner_positions(tangents, atlas.faces[hit]) * weights).sum(1)
+    relief = _spread(to_tangent_space(detailed, normals, frame) / 2 + 0.5, covered)
+    rough = _spread(roughened(variance)[:, None], covered)[..., 0]
     rgb, alpha = (view.detach().cpu().float() for view in views)
     lit, _ = surface_colors(mesh, points, normals, rgb, alpha, cameras.to("cpu"))
     albedo = (torch.from_numpy(lit) / studio_shading(detailed)).clamp(0, 1)
-    return Textures(atlas, _spread(albedo, covered), relief, tangents.numpy())
+    return Textures(atlas, _spread(albedo, covered), relief, tangents.numpy(), rough)
 
 
-def source_normals(source: trimesh.Trimesh, points: Tensor, normals: Tensor) -> Tensor:
+def source_normals(source: trimesh.Trimesh, points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
     """Unit normals [P, 3] of `source` near points [P, 3]: the mean of its three nearest vertices, the nearer the more.
-    Where they disagree with `normals` [P, 3], those stay.
+    Where they disagree with `normals` [P, 3], those stay. And how much the three differ, [P]: the variance of their
+    slopes by the length L of the mean, (1 - L) / L (Toksvig 2005, "Mipmapping normal maps").
     """
     vertices = torch.as_tensor(np.array(source.vertices), dtype=torch.float32)
     table = vertex_normals(vertices, torch.as_tensor(np.array(source.faces)).long())
@@ -77,8 +87,18 @@ def source_normals(source: trimesh.Trimesh, points: Tensor, normals: Tensor) -> 
     index = torch.from_numpy(np.asarray(nearest))
     agree = (table[index] * normals[:, None]).sum(-1) > MIN_AGREEMENT  # [P, 3]
     weight = agree / torch.from_numpy(distance).float().clamp(min=1e-6)
-    mean = (table[index] * weight[..., None]).sum(1)
-    return torch.where(agree.any(1, keepdim=True), normalize(mean, dim=-1), normals)
+    mean = (table[index] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    length = mean.norm(dim=1).clamp(1e-3, 1)
+    found = agree.any(1)
+    detailed = torch.where(found[:, None], normalize(mean, dim=-1), normals)
+    return detailed, torch.where(found, (1 - length) / length, 0.0)
+
+
+def roughened(variance: Tensor) -> Tensor:
+    """glTF roughness [P] of a surface of `ROUGHNESS` whose slopes vary within a texel by `variance` [P]. The squared
+    width of the lobe, roughness^4, is twice a variance of slopes, and variances add up.
+    """
+    return (ROUGHNESS**4 + 2 * variance).clamp(max=1) ** 0.25
 
 
 def vertex_tangents(vertices: Tensor, faces: Tensor, atlas: Atlas) -> Tensor:
@@ -112,7 +132,7 @@ def to_tangent_space(directions: Tensor, normals: Tensor, frame: Tensor) -> Tens
 
 
 def _spread(values: Tensor, covered: Tensor) -> np.ndarray:
-    """Values [P, 3] in 0..1 of the covered [S, S] texels as an image [S, S, 3] uint8 without gaps."""
-    image = torch.zeros(*covered.shape, 3)
+    """Values [P, C] in 0..1 of the covered [S, S] texels as an image [S, S, C] uint8 without gaps."""
+    image = torch.zeros(*covered.shape, values.shape[1])
     image[covered] = values
     return (fill_gaps(image, covered).clamp(0, 1) * 255).round().to(torch.uint8).numpy()

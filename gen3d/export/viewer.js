@@ -170,29 +170,56 @@
     };
   }
 
-  // ---- mesh: the vertex colours hold the light of the renders already
+  // ---- mesh: unlit vertex colours under the fixed lights of the renders
   const MESH_VERTEX = `
     uniform mat4 view;
     uniform vec2 viewport;
     uniform float focal;
     layout(location = 0) in vec3 position;
     layout(location = 1) in vec3 vertexColor;
-    out vec3 color;
+    layout(location = 2) in vec3 vertexNormal;
+    out vec3 color, normal;
     void main() {
       vec3 p = (view * vec4(position, 1)).xyz;
       const float near = 0.05, far = 100.0;
       gl_Position = vec4(p.xy * focal * 2.0 / viewport, -p.z * (far + near) / (far - near) - 2.0 * far * near / (far - near), -p.z);
       color = vertexColor;
+      normal = vertexNormal;
     }`;
-  const MESH_FRAGMENT = "in vec3 color; out vec4 pixel; void main() { pixel = vec4(color, 1); }";
+  const MESH_FRAGMENT = `
+    uniform float ambient;
+    uniform vec4 lights[LIGHTS];  // direction and strength
+    in vec3 color, normal;
+    out vec4 pixel;
+    void main() {
+      vec3 n = normalize(gl_FrontFacing ? normal : -normal);
+      float light = ambient;
+      for (int i = 0; i < LIGHTS; i++) light += lights[i].w * max(dot(n, lights[i].xyz), 0.0);
+      pixel = vec4(color * light, 1);
+    }`;
+
+  function smoothNormals(positions, indices) {  // the mean of the triangles around each vertex, by area
+    const normals = new Float32Array(positions.length);
+    for (let f = 0; f < indices.length; f += 3) {
+      const [a, b, c] = [3 * indices[f], 3 * indices[f + 1], 3 * indices[f + 2]];
+      const [ux, uy, uz] = [0, 1, 2].map(k => positions[b + k] - positions[a + k]);
+      const [vx, vy, vz] = [0, 1, 2].map(k => positions[c + k] - positions[a + k]);
+      const normal = [uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx];
+      for (const at of [a, b, c]) for (let k = 0; k < 3; k++) normals[at + k] += normal[k];
+    }
+    return normals;
+  }
 
   function makeMesh(packed) {
-    const made = program(MESH_VERTEX, MESH_FRAGMENT), at = uniforms(made, ["view", "viewport", "focal"]);
+    const lights = packed.lights.length / 4, made = program(MESH_VERTEX, MESH_FRAGMENT.replaceAll("LIGHTS", lights));
+    const at = uniforms(made, ["view", "viewport", "focal", "ambient", "lights"]);
     const raw = bytes(packed.faces).buffer, wide = packed.wide, indices = wide ? new Uint32Array(raw) : new Uint16Array(raw);
+    const positions = quantised(packed.vertices, 3);
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
-    attribute(0, quantised(packed.vertices, 3), 3, gl.FLOAT, false);
+    attribute(0, positions, 3, gl.FLOAT, false);
     attribute(1, bytes(packed.rgb), 3, gl.UNSIGNED_BYTE, true);
+    attribute(2, smoothNormals(positions, indices), 3, gl.FLOAT, false);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
     return (view, width, height, focal) => {
@@ -201,6 +228,8 @@
       gl.uniformMatrix4fv(at.view, false, view);
       gl.uniform2f(at.viewport, width, height);
       gl.uniform1f(at.focal, focal);
+      gl.uniform1f(at.ambient, packed.ambient);
+      gl.uniform4fv(at.lights, packed.lights);
       gl.disable(gl.BLEND);
       gl.enable(gl.DEPTH_TEST);
       gl.drawElements(gl.TRIANGLES, indices.length, wide ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT, 0);

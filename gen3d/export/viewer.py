@@ -20,6 +20,7 @@ from trimesh.visual import ColorVisuals
 from gen3d.cameras import DEFAULT_FOV, DEFAULT_RADIUS
 from gen3d.export.files import replacing, to_numpy
 from gen3d.export.ply import SplatCloud
+from gen3d.rendering.lighting import AMBIENT, LIGHTS
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic: colour = 0.5 + SH_C0 * sh_dc."""
@@ -36,7 +37,8 @@ def write_viewer(
     *,
     trained_size: int = 128,
 ) -> None:
-    """Writes the viewer of `splats`, and of a mesh with vertex colours where one is given.
+    """Writes the viewer of `splats`, and of a mesh with unlit vertex colours where one is given, drawn under the
+    studio lighting that the splats hold already.
 
     title: the prompt; any text is safe. trained_size: pixels a side at which the splats were optimised; the viewer
     scales the rasteriser's low-pass filter with it, so that they do not look thinner on a larger screen. Splats that
@@ -106,6 +108,10 @@ def _pack_mesh(mesh: trimesh.Trimesh) -> dict[str, Any]:
         "rgb": _base64(np.ascontiguousarray(mesh.visual.vertex_colors[:, :3], dtype="u1")),
         "faces": _base64(np.asarray(mesh.faces, dtype="<u4" if wide else "<u2")),
         "wide": wide,
+        "ambient": AMBIENT,
+        "lights": [
+            part for way, strength in LIGHTS for part in (*(np.array(way) / np.linalg.norm(way)).tolist(), strength)
+        ],
     }
 
 

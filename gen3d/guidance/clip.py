@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
 from gen3d.guidance.augment import Augmentation, apply, draw
+from gen3d.guidance.view_prompts import VIEWS, camera_weights
 from gen3d.rendering.backgrounds import composite, dream_fields, random_solid, solid
 from gen3d.rendering.regularizers import opacity
 from gen3d.rendering.views import Render
@@ -113,10 +115,7 @@ class ClipGuidance:
         directional term. prior: [D] or [P, D], image embeddings that a prior gives for the text (CLIP-Mesh), which are
         averaged. generator: on the CPU. Raises UsageError for a background that does not exist.
         """
-        if config.background not in _BACKGROUNDS:
-            raise UsageError(
-                f"There is no background '{config.background}' for CLIP guidance; use one of {', '.join(_BACKGROUNDS)}."
-            )
+        check_background(config.background)
         self.towers, self.text, self.config, self.generator = towers, text, config, generator
         self.direction = None if neutral is None else text_direction(text, neutral)
         self.prior = (
@@ -145,10 +144,9 @@ class ClipGuidance:
 
         Raises ValueError where the directional term is on and `start` is missing.
         """
-        config, views = self.config, len(render.rgb)
-        height, width = render.rgb.shape[1:3]
-        background = _BACKGROUNDS[config.background](views, height, width, self.generator).to(render.rgb)
-        draws = draw(config.augmentation, views, self.generator)
+        config = self.config
+        background = background_of(render, config.background, self.generator)
+        draws = draw(config.augmentation, len(render.rgb), self.generator)
 
         def see(shown: Render) -> Tensor:
             crops = apply(composite(shown, background).permute(0, 3, 1, 2), draws, self.towers.image_size)
@@ -222,11 +220,35 @@ def opacity_target(config: ClipGuidanceConfig, step: int) -> float:
     return linear(config.opacity_start, config.opacity_end, step / max(config.opacity_steps, 1))
 
 
+def check_background(name: str) -> None:
+    """Raises UsageError for a name that is none of `BACKGROUNDS`."""
+    if name not in BACKGROUNDS:
+        raise UsageError(f"There is no background '{name}' for CLIP guidance; use one of {', '.join(BACKGROUNDS)}.")
+
+
+def background_of(render: Render, kind: str, generator: torch.Generator) -> Tensor:
+    """What the views are laid on, [B, H, W, 3]: their own background where they have one, else one of `BACKGROUNDS`."""
+    if render.background is not None:
+        return render.background
+    views, height, width = render.rgb.shape[:3]
+    return BACKGROUNDS[kind](views, height, width, generator).to(render.rgb)
+
+
+def view_features(towers: ClipTowers, prompt: str, templates: Sequence[str] = TEMPLATES) -> Tensor:
+    """Unit features [4, D] of the prompt with the name of each of `view_prompts.VIEWS` behind it."""
+    return text_features(towers, [f"{prompt}, {view} view" for view in VIEWS], templates)
+
+
+def facing(features: Tensor, cameras: Cameras) -> Tensor:
+    """Unit features [B, D] of what each camera sees, mixed of the views' [4, D] by azimuth and elevation."""
+    return F.normalize(camera_weights(cameras).to(features) @ features, dim=-1)
+
+
 def _white(views: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     return solid((1.0, 1.0, 1.0), views, height, width)
 
 
-_BACKGROUNDS: dict[str, Callable[[int, int, int, torch.Generator], Tensor]] = {
+BACKGROUNDS: dict[str, Callable[[int, int, int, torch.Generator], Tensor]] = {
     "dream_fields": dream_fields,
     "solid": random_solid,
     "white": _white,

@@ -20,6 +20,7 @@ from gen3d.guidance.models.mini import code_predict
 from gen3d.guidance.paths import FlowPath, noise_from_clean
 from gen3d.guidance.timesteps import Window
 from gen3d.guidance.variational import LowRankAdapter, VariationalRule, adam
+from gen3d.guidance.weights import weight_at
 from gen3d.prior.denoiser import CodeDenoiser
 from gen3d.schedule import annealed_time
 
@@ -76,7 +77,7 @@ class CodeGuidance:
         draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
         gradient = self.rule(draw).mean(0, keepdim=True)
         # Per element of the code, so that weights do not depend on its size.
-        loss = config.weight * distillation_loss(code, gradient) / code.shape[1]
+        loss = weight_at(config, progress) * distillation_loss(code, gradient) / code.shape[1]
         return CodeStep(loss, code.detach() - gradient, t)
 
 

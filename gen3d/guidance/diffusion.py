@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +13,29 @@ from torch import Tensor
 from gen3d.cameras import Cameras
 from gen3d.config import DiffusionConfig
 from gen3d.errors import UsageError
-from gen3d.guidance.contract import DiffusionPrior, Draw, PromptSet, Rule
+from gen3d.guidance import rules
+from gen3d.guidance.contract import DiffusionPrior, Draw, Halves, NoisePath, Predict, PromptSet, Rule
+from gen3d.guidance.debias import MaskedViews, debiased
 from gen3d.guidance.distillation import distillation_loss
-from gen3d.guidance.gradients import clip_norm, finite
+from gen3d.guidance.gradients import clip_norm, clip_pixels, finite, normalise
+from gen3d.guidance.models.images import composite, resize
 from gen3d.guidance.models.texts import TextConditioning
-from gen3d.guidance.rules import RULES
-from gen3d.guidance.timesteps import TimeSchedule, Window, annealed_linear, annealed_sqrt, draw_times, uniform
+from gen3d.guidance.perpneg import NEGATIVE_VIEWS, perp_neg, view_negatives
+from gen3d.guidance.refine import refine, refinement_loss, steps_from
+from gen3d.guidance.timesteps import (
+    ScaleSchedule,
+    TimeSchedule,
+    Window,
+    annealed_linear,
+    annealed_sqrt,
+    constant_scale,
+    draw_times,
+    dreamtime,
+    linear_scale,
+    narrowing,
+    stages,
+    uniform,
+)
 from gen3d.guidance.variational import ATTENTION, LowRankAdapter, VariationalRule, adam
 from gen3d.guidance.view_prompts import directional
 from gen3d.rendering.views import Render
@@ -24,50 +43,128 @@ from gen3d.rendering.views import Render
 
 @dataclass(frozen=True)
 class DiffusionStep:
-    """loss: its gradient is the rule's, a mean over views. gradient_norm: root mean square of the rule's gradient."""
+    """loss: unweighted; its gradient is the rule's, a mean over views. gradient_norm: root mean square of the rule's
+    gradient in what the prior diffuses; of 'refine' that of the difference in pixels.
+    """
 
     loss: Tensor
     gradient_norm: float
 
 
+@dataclass(frozen=True)
+class Conditionings:
+    """What a prior made of the texts of a run. prompt: of the scene. source: of the scene as it was, for 'dds'. bad: of
+    bad images, for 'nfsd'.
+    """
+
+    prompt: Any
+    source: Any = None
+    bad: Any = None
+
+
 class DiffusionGuidance:
     """A rule on what the prior diffuses of the renders (latents, pixels), through its differentiable encoder.
 
-    The prior's decoder is never run, and its text encoders are freed after the prompts are encoded.
+    The prior's decoder is run by 'refine' alone, which compares in pixels, and its text encoders are freed after the
+    prompts are encoded.
     """
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: DiffusionConfig, generator: torch.Generator) -> None:
-        """config.rule is one of `rules.RULES`, or "vsd". generator: on the CPU."""
+        """config.rule: one of `rules.RULES`, "vsd", "dds" or "refine". generator: on the CPU. Raises UsageError for a
+        prior that cannot do what is asked.
+        """
         self.prior, self.config, self.generator = prior, config, generator
-        # A prior of several views knows the cameras; words for them would only confuse it.
-        by_view = config.view_prompts and prior.views == 1
-        prompts = directional(prompt, config.negative) if by_view else PromptSet(prompt, config.negative)
-        self.conditioning: Any = prior.encode_prompt(prompts)
+        texts = encode_texts(prior, prompt, config)
         prior.free_text_encoders()
+        self.conditioning, self.source, self.bad = texts.prompt, texts.source, texts.bad
         self._cameras: Cameras | None = None
-        self.rule: Rule = self._variational() if config.rule == "vsd" else RULES[config.rule]
-        self.times: TimeSchedule = _SCHEDULES[config.schedule](config)
+        self.rule: Rule | None = self._rule()
+        self.times = time_schedule(config, prior.path)
+        self.scale = scale_schedule(config)
 
-    def __call__(self, render: Render, cameras: Cameras, progress: float) -> DiffusionStep:
-        """render: B views, attached to the scene, B a multiple of `prior.views`. progress: 0..1 of the run."""
-        config, prior = self.config, self.prior
+    def __call__(self, render: Render, cameras: Cameras, progress: float, start: Render | None = None) -> DiffusionStep:
+        """render: B views, attached to the scene, B a multiple of `prior.views`. progress: 0..1 of the run. start: the
+        same views of the scene as it was, for 'dds'; seen before the same background.
+
+        Raises ValueError where the rule is 'dds' and `start` is missing.
+        """
+        prior = self.prior
         self._cameras = cameras
         images = torch.cat([render.rgb, render.alpha], -1)
-        background = torch.rand(3, generator=self.generator).to(images)
+        background = render.background
+        if background is None:
+            background = torch.rand(3, generator=self.generator).to(images)
+        if self.config.rule == "refine":
+            return self._refine(images, background, cameras, progress)
         latents = prior.encode_image(images, background)
-        clean = latents.detach()
-        times = draw_times(self.times(progress), len(clean), self.generator, prior.views).to(clean)
+        draw = self._draw(latents.detach(), cameras, progress)
+        if self.rule is not None:
+            gradient = self.rule(draw)
+        elif start is None:
+            raise ValueError("The rule 'dds' compares with the scene at the start: pass `start`.")
+        else:
+            with torch.no_grad():
+                clean = prior.encode_image(torch.cat([start.rgb, start.alpha], -1), background)
+            gradient = rules.dds(draw, rules.Reference(clean, self._predict(self.source, cameras)))
+        gradient = tamed(finite(gradient), self.config)
+        return DiffusionStep(distillation_loss(latents, gradient), _size(gradient))
+
+    def _draw(self, clean: Tensor, cameras: Cameras, progress: float) -> Draw:
+        times = draw_times(self.times(progress), len(clean), self.generator, self.prior.views).to(clean)
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
-        draw = Draw(
-            clean, noise, times, prior.path,
-            lambda noisy, t: prior.predict(noisy, t, self.conditioning, cameras),
-            config.guidance_scale, self.generator,
-        )  # fmt: skip
-        gradient = finite(self.rule(draw))
-        if config.clip_gradient > 0:
-            gradient = clip_norm(gradient, config.clip_gradient)
-        norm = float(gradient.float().square().mean().sqrt())
-        return DiffusionStep(config.weight * distillation_loss(latents, gradient), norm)
+        predict = self._predict(self.conditioning, cameras)
+        return Draw(clean, noise, times, self.prior.path, predict, self.scale(progress), self.generator)
+
+    def _refine(self, images: Tensor, background: Tensor, cameras: Cameras, progress: float) -> DiffusionStep:
+        prior = self.prior
+        if prior.channels == 4:
+            shown = resize(images.permute(0, 3, 1, 2), prior.resolution)
+        else:
+            shown = composite(images, background, prior.resolution)
+        with torch.no_grad():
+            draw = self._draw(prior.encode_image(images, background), cameras, progress)
+            target = prior.decode(refine(draw, steps_from(draw.t, self.config.refine_steps))).to(shown)
+        return DiffusionStep(refinement_loss(shown, target), _size(shown.detach() - target))
+
+    def _predict(self, conditioning: Any, cameras: Cameras) -> Predict:
+        """The prior under one conditioning, its conditional half kept off the texts of other views by Perp-Neg."""
+        prior, config = self.prior, self.config
+        if not config.perp_neg:
+            return lambda noisy, t: prior.predict(noisy, t, conditioning, cameras)
+        # Both negative texts as the two halves of one call.
+        first, second = (conditioning.views[view] for view in NEGATIVE_VIEWS)
+        others = TextConditioning(first, second, {})
+        weights = view_negatives(cameras, config.perp_neg_strength)
+
+        def predict(noisy: Tensor, t: Tensor) -> Halves:
+            halves, negatives = (prior.predict(noisy, t, texts, cameras) for texts in (conditioning, others))
+            # At scale 1 the formula is its own conditional half: any scale of it is guidance as usual.
+            kept = perp_neg(
+                halves.conditional,
+                halves.unconditional,
+                [negatives.conditional, negatives.unconditional],
+                weights.to(noisy).unbind(1),
+                1.0,
+            )
+            return Halves(kept, halves.unconditional)
+
+        return predict
+
+    def _rule(self) -> Rule | None:
+        """The configured rule of one draw; None for 'dds' and 'refine', which need more."""
+        name = self.config.rule
+        if name in ("dds", "refine"):
+            return None
+        if name == "vsd":
+            return self._variational()
+        if name == "reconstruction":
+            return partial(rules.reconstruction, rescale=self.config.rescale, views=self.prior.views)
+        if name == "nfsd" and self.bad is not None:
+            return partial(rules.nfsd, negative=self._negative)
+        return rules.RULES[name]
+
+    def _negative(self, noisy: Tensor, t: Tensor) -> Tensor:
+        return self.prior.predict(noisy, t, self.bad, self._cameras).conditional
 
     def _variational(self) -> VariationalRule:
         """VSD with a low-rank student on the prior's own network. Raises UsageError for priors without such a one."""
@@ -88,8 +185,89 @@ class DiffusionGuidance:
         return VariationalRule(adapter, student, adam(adapter), Window(0.02, 0.98))
 
 
-_SCHEDULES = {
-    "uniform": lambda config: uniform(config.t_min, config.t_max),
-    "linear": lambda config: annealed_linear(config.t_max, config.t_min),
-    "sqrt": lambda config: annealed_sqrt(config.t_max, config.t_min),
-}
+def encode_texts(prior: DiffusionPrior, prompt: str, config: DiffusionConfig) -> Conditionings:
+    """Encodes the prompt, for each view where the prior sees single views, and what the rule needs beside it.
+
+    Raises UsageError where 'dds' has no source, and for texts that the prior does not read.
+    """
+    # A prior of several views knows the cameras; words for them would only confuse it.
+    by_view = config.view_prompts and prior.views == 1
+    # NFSD sets the negative prompt against the empty one; everywhere else it takes its place.
+    negative = "" if config.rule == "nfsd" else config.negative
+    shares = MaskedViews.load(config.debias, config.download) if config.debias and by_view else None
+
+    def encoded(text: str) -> Any:
+        if not by_view:
+            return prior.encode_prompt(PromptSet(text, negative))
+        return prior.encode_prompt(directional(text, negative, debiased(text, shares) if shares else None))
+
+    conditioning = encoded(prompt)
+    reads = isinstance(conditioning, TextConditioning)
+    if config.perp_neg and not (by_view and reads):
+        raise UsageError(
+            "Perp-Neg needs a text for each view, which this model does not take: set diffusion.perp_neg=false."
+        )
+    source = bad = None
+    if config.rule == "dds":
+        if not reads or not config.source.strip():
+            raise UsageError(
+                "The rule 'dds' edits a scene by two texts: it needs a model that reads them, and 'diffusion.source' "
+                "to say what the scene shows at the start."
+            )
+        source = encoded(config.source)
+    if config.rule == "nfsd" and config.negative and reads:
+        bad = prior.encode_prompt(PromptSet(config.negative))
+    return Conditionings(conditioning, source, bad)
+
+
+def tamed(gradient: Tensor, config: DiffusionConfig) -> Tensor:
+    """The gradient [B, C, h, w] normalised, then clipped by pixel and by view, where `config` asks for it."""
+    if config.normalise_gradient > 0:
+        gradient = normalise(gradient, config.normalise_gradient)
+    if config.clip_pixels > 0:
+        gradient = clip_pixels(gradient, config.clip_pixels)
+    return clip_norm(gradient, config.clip_gradient) if config.clip_gradient > 0 else gradient
+
+
+def time_schedule(config: DiffusionConfig, path: NoisePath) -> TimeSchedule:
+    """The schedule of times that `config` names, see `gen3d.guidance.timesteps`."""
+    first = Window(config.t_min, config.t_max)
+    last = Window(
+        config.t_min if config.t_min_final is None else config.t_min_final,
+        config.t_max if config.t_max_final is None else config.t_max_final,
+    )
+
+    def stepped() -> TimeSchedule:
+        if config.t_until == 1:
+            return uniform(first.low, first.high)
+        return stages([(config.t_until, uniform(first.low, first.high)), (1.0, uniform(last.low, last.high))])
+
+    def within() -> TimeSchedule:
+        times = dreamtime(path)
+
+        def window(progress: float) -> Window:
+            t = min(max(times(progress).low, first.low), first.high)
+            return Window(t, t)
+
+        return window
+
+    schedules: dict[str, Callable[[], TimeSchedule]] = {
+        "uniform": lambda: uniform(first.low, first.high),
+        "linear": lambda: annealed_linear(first.high, first.low),
+        "sqrt": lambda: annealed_sqrt(first.high, first.low),
+        "narrowing": lambda: narrowing(first, last, config.t_until),
+        "stepped": stepped,
+        "dreamtime": within,
+    }
+    return schedules[config.schedule]()
+
+
+def scale_schedule(config: DiffusionConfig) -> ScaleSchedule:
+    """The guidance scale over the run: constant, or linear to `guidance_scale_final`."""
+    if config.guidance_scale_final is None:
+        return constant_scale(config.guidance_scale)
+    return linear_scale(config.guidance_scale, config.guidance_scale_final)
+
+
+def _size(values: Tensor) -> float:
+    return float(values.float().square().mean().sqrt())

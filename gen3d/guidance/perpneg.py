@@ -8,7 +8,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
+from gen3d.guidance.view_prompts import VIEWS, camera_angles, camera_weights
+
+NEGATIVE_VIEWS = ("front", "side")
+"""The views whose texts are ever negative, in the order of the columns of `view_negatives`."""
+
+TOWARDS_OWN = (4.0, 0.5, -2.426)
+"""Height, rate and shift (see `fading_weight`) of the front's text on the way from side to front, and of the side's on
+the way back: it fades to 0 where its own view is reached."""
+SIDE_FROM_BACK = (1.0, 0.5, -0.606)
+"""Of the side's text on the way from back to side."""
+FRONT_FROM_BACK = (1.0, 0.5, 0.967)
+"""Of the front's text on the way from back to side, where the back has to be kept from showing another face."""
 
 
 def perpendicular(vectors: Tensor, direction: Tensor) -> Tensor:
@@ -53,3 +66,22 @@ def fading_weight(share: float, height: float, rate: float, shift: float) -> flo
     and shift -.606 the weight fades to 0 there.
     """
     return max(height * math.exp(-rate * share) + shift, 0.0)
+
+
+def view_negatives(cameras: Cameras, strength: float = 1.0) -> Tensor:
+    """The published weights of the texts of `NEGATIVE_VIEWS` as negative prompts, [B, 2], times `strength`.
+
+    A view between two texts takes both (section 4.2 of the paper; the numbers are those of its code): from the front
+    the side's text is negative and from the side the front's, each less the nearer its own view is; behind, both are,
+    the front's most of all. Seen from above neither tells a side, and both fade as the overhead text takes over.
+    """
+    azimuths, _ = camera_angles(cameras)
+    turned = azimuths.abs() / 90  # 0 front, 1 side, 2 back
+    overhead = camera_weights(cameras)[:, VIEWS.index("overhead")]
+    rows = []
+    for share in turned.tolist():
+        if share < 1:
+            rows.append([fading_weight(1 - share, *TOWARDS_OWN), fading_weight(share, *TOWARDS_OWN)])
+        else:
+            rows.append([fading_weight(2 - share, *FRONT_FROM_BACK), fading_weight(2 - share, *SIDE_FROM_BACK)])
+    return strength * (1 - overhead)[:, None] * azimuths.new_tensor(rows)

@@ -1,33 +1,24 @@
 """Image refinement: noise a render part of the way, let the prior finish it, pull the render to the result.
 
-The second stage of DreamGaussian (Tang et al. 2023): I_fine = denoise(I + noise of t_start), L = MSE.
+The second stage of DreamGaussian (Tang et al. 2023): I_fine = denoise(I + noise of t_start), L = MSE. Its strength, .8
+rising to .95, is the share of the sampling that is skipped: t_start falls from .2 to .05.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from gen3d import schedule
 from gen3d.errors import UsageError
 from gen3d.guidance.contract import Draw, NoisePath, Predict
 from gen3d.guidance.paths import add_noise, clean_of, ddim_step
 
 
-def strength(progress: float, start: float = 0.8, end: float = 0.95) -> float:
-    """How much of a render is redone, from `start` to `end` of the steps as DreamGaussian does. progress: 0..1.
-
-    A strength k in 0..1 skips the first 1 - k of the sampling steps.
-    """
-    return schedule.linear(start, end, progress)
-
-
-def skipped_time(amount: float) -> float:
-    """The time 0..1 at which a sampling of strength `amount` in 0..1 begins. Raises UsageError outside."""
-    if not 0 < amount <= 1:
-        raise UsageError(f"The strength of a refinement must lie in 0..1, above 0, not {amount}: try 0.8.")
-    # At time 1 some paths hold nothing of the sample, and a noise prediction says nothing about it.
-    return min(amount, 0.99)
+def steps_from(t: Tensor, whole: int) -> int:
+    """Steps left from times t [B], at least 1, where a sampling from time 1 takes `whole`."""
+    return max(1, math.ceil(float(t.max()) * whole - 1e-6))
 
 
 @torch.no_grad()

@@ -21,9 +21,12 @@ OVERHEAD_START, OVERHEAD_END = 45.0, 75.0
 """Degrees of elevation between which the overhead text takes over; half-way, at 60, both count the same."""
 
 
-def directional(prompt: str, negative: str = "") -> PromptSet:
-    """The prompt with "<prompt>, front view" and so on for each of `VIEWS`."""
-    return PromptSet(prompt, negative, {view: f"{prompt}, {view} view" for view in VIEWS})
+def directional(prompt: str, negative: str = "", by_view: dict[str, str] | None = None) -> PromptSet:
+    """The prompt with "<prompt>, front view" and so on for each of `VIEWS`. by_view: other prompts for some views, as
+    `gen3d.guidance.debias` makes them.
+    """
+    texts = by_view or {}
+    return PromptSet(prompt, negative, {view: f"{texts.get(view, prompt)}, {view} view" for view in VIEWS})
 
 
 def check_views(views: dict[str, str]) -> dict[str, str]:

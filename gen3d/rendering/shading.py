@@ -1,23 +1,25 @@
 """How a drawn surface is coloured: albedo, diffuse light, bare clay, or its normals as colours.
 
 DreamFusion (Poole et al. 2023, section 3.1) changes between the first three from step to step: a text that has to
-fit the unlit, the lit and the textureless object cannot be met by painting shape on a flat one. Every function
-takes a `Render` of unlit albedo and returns premultiplied colours [B, H, W, 3], differentiable in the render.
+fit the unlit, the lit and the textureless object cannot be met by painting shape on a flat one. Every function but
+`shaded` takes a `Render` of unlit albedo; all return premultiplied colours [B, H, W, 3], differentiable in the render.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.views import Render
 
 Mode = Literal["albedo", "lambertian", "textureless", "normal"]
+StudioMode = Literal["studio", "albedo", "lambertian", "textureless", "normal"]
 MODES: tuple[Mode, ...] = ("albedo", "lambertian", "textureless", "normal")
 
 AMBIENT = 0.1
@@ -49,6 +51,23 @@ class Light:
         second = torch.linalg.cross(towards, first)
         ring = first * turn.cos()[:, None] + second * turn.sin()[:, None]
         return cls(towards * cosine[:, None] + ring * (1 - cosine.square()).sqrt()[:, None], ambient)
+
+
+def shaded(render: Render, mode: StudioMode, light: Light | None = None) -> Tensor:
+    """What `shade` gives, of a render under the studio light, which every representation draws; "studio" is as it is.
+
+    Raises ValueError as `shade` does.
+    """
+    if mode == "studio":
+        return render.rgb
+    return shade(replace(render, rgb=without_studio_light(render)), mode, light)
+
+
+def without_studio_light(render: Render) -> Tensor:
+    """Albedo [B, H, W, 3], premultiplied, of a render under the studio light: the colours over the light on their
+    normals, at most white. Raises ValueError for a render without normals.
+    """
+    return torch.minimum(render.rgb / studio_shading(_unit_normals(render)), render.alpha)
 
 
 def shade(render: Render, mode: Mode, light: Light | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Differentiable views of a triangle mesh: C++ on the CPU, PyTorch elsewhere.
+"""Differentiable views of a triangle mesh: C++ on the CPU, nvdiffrast on CUDA where it is installed, else PyTorch.
 
 Gradients reach the vertices through shading, through depth and, by antialiased silhouettes, through visibility
 (Laine et al. 2020, "Modular primitives for high-performance differentiable rendering").
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
-from gen3d.kernels import native, surface_native, surface_reference
+from gen3d.kernels import native, surface_native, surface_nvdiffrast, surface_reference
 from gen3d.kernels.surface_reference import Views
 from gen3d.rendering.geometry import Topology
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
 from gen3d.rendering.views import Render
 
-Backend = Literal["auto", "native", "torch"]
+Backend = Literal["auto", "native", "torch", "nvdiffrast"]
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,38 @@ class SurfacePoints:
     ) -> None:
         self.vertices, self.cameras = vertices, cameras
         chosen = choose_backend(vertices) if backend == "auto" else backend
-        if chosen not in ("native", "torch"):
-            raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native or torch.")
-        self._kernels = surface_native if chosen == "native" else surface_reference
+        if chosen not in ("native", "torch", "nvdiffrast"):
+            raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native, torch or nvdiffrast.")
         topology = Topology.of(faces, len(vertices)) if topology is None else topology
+        parts = topology.faces, topology.edges, topology.corner_starts, topology.corners
+        projections = (cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]).contiguous()
+        self._kernels: Any
+        self.views: Views
+        if chosen == "nvdiffrast":
+            size, library = (cameras.height, cameras.width), surface_nvdiffrast.load(vertices)
+            self._kernels = surface_nvdiffrast
+            self.views = surface_nvdiffrast.see(vertices, parts, projections, size, NEAR, library)
+            return
+        self._kernels = surface_native if chosen == "native" else surface_reference
         fragments = rasterize(vertices, faces, cameras)
         pixels = (fragments.face.view(-1) >= 0).nonzero()[:, 0]
         device = vertices.device
-        projections = cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]
         self.views = Views(
-            topology.faces, topology.edges, topology.corner_starts, topology.corners, projections.contiguous(),
-            fragments.face.to(device), fragments.depth.to(device), fragments.bary.view(-1, 3)[pixels].to(device),
-            pixels.to(device), NEAR,
+            *parts, projections, fragments.face.to(device), fragments.depth.to(device),
+            fragments.bary.view(-1, 3)[pixels].to(device), pixels.to(device), NEAR,
         )  # fmt: skip
 
     def interpolate(self, attributes: Tensor, faces: Tensor | None = None) -> Tensor:
         """Values [N, C] of `attributes` [A, C] that belong to the corners `faces` [F, 3], the mesh's where None."""
-        return self._kernels.interpolate(
+        found: Tensor = self._kernels.interpolate(
             self.vertices, attributes, self.views.faces if faces is None else faces, self.views
         )
+        return found
 
     def draw(self, values: Tensor) -> Tensor:
         """Images [B, H, W, C] of the values [N, C], antialiased, zero where there is no surface."""
-        return self._kernels.antialias(values, self.vertices, self.views)
+        images: Tensor = self._kernels.antialias(values, self.vertices, self.views)
+        return images
 
 
 def render_surface(
@@ -99,7 +109,7 @@ def render_surface(
     are, "studio" for the corpus' fixed lights on them. supersample: samples a pixel along each axis, averaged: one
     will do, as silhouettes are antialiased anyway. normals: [V, 3] unit, for the shading; those of the vertices where
     None. topology: of `faces`, to save finding it again. backend: `auto` takes the native kernels for float32 tensors
-    on the CPU and PyTorch for the rest.
+    on the CPU, nvdiffrast for float32 tensors on CUDA where it is installed, and PyTorch for the rest.
 
     Gradients of visibility come from silhouette edges: where two surfaces intersect there is none. Native results are
     the same bits for any number of threads. Raises ValueError for a mesh that is not one, and UsageError for a backend
@@ -140,8 +150,11 @@ def sample(image: Tensor, uv: Tensor) -> Tensor:
 
 def choose_backend(vertices: Tensor) -> Backend:
     """What `auto` means for these vertices."""
-    usable = vertices.device.type == "cpu" and vertices.dtype == torch.float32 and native.library() is not None
-    return "native" if usable else "torch"
+    if vertices.dtype != torch.float32:
+        return "torch"
+    if vertices.is_cuda:
+        return "torch" if find_spec("nvdiffrast") is None else "nvdiffrast"
+    return "native" if vertices.device.type == "cpu" and native.library() is not None else "torch"
 
 
 def _depths(points: SurfacePoints, positions: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from gen3d.prior.encoder import SurfaceCloud
 from gen3d.rendering.flexicubes import CubeWeights, DualSurface, dual_march, dual_vertices, fan_quads, split_quads
 from gen3d.rendering.geometry import Topology, uniform_laplacian
 from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.parts import belonging
 from gen3d.rendering.surface import render_surface
 from gen3d.rendering.tetrahedra import Lattice, TetSurface, crossings, march, rows
 from gen3d.rendering.views import Render
@@ -185,7 +186,7 @@ class Dmtet(torch.nn.Module):
 
     @torch.no_grad()
     def mesh_source(self, size: int) -> trimesh.Trimesh:
-        """The mesh itself in lit vertex colours; `size` is without effect."""
+        """The mesh itself in lit vertex colours, without crumbs (see `rendering.parts`); `size` is without effect."""
         values = self.values()
         surface = self._found(values)
         if isinstance(surface, TetSurface):
@@ -195,7 +196,10 @@ class Dmtet(torch.nn.Module):
             faces = split_quads(surface.quads, self._gammas(surface))
         lit = (self.albedo(vertices) * studio_shading(smooth_normals(vertices, faces))).clamp(0, 1)
         colors = (lit * 255).round().to(torch.uint8).numpy()
-        return trimesh.Trimesh(vertices.numpy(), faces.numpy(), vertex_colors=colors, process=False)
+        mesh = trimesh.Trimesh(vertices.numpy(), faces.numpy(), vertex_colors=colors, process=False)
+        mesh.update_faces(belonging(mesh.vertices, mesh.faces))
+        mesh.remove_unreferenced_vertices()
+        return mesh
 
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)

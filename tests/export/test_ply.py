@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from gen3d.errors import Gen3DError
 from gen3d.export.ply import read_splats, write_splats
@@ -46,6 +47,41 @@ def test_layout_is_that_of_3dgs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows[:, 9:12], splats[5][:, :, 0].numpy())
     np.testing.assert_array_equal(rows[:, 18], splats[3].numpy())
     np.testing.assert_array_equal(rows[:, 22:26], splats[1].numpy())
+
+
+@pytest.mark.parametrize("rest", [0, 3, 15])
+def test_gsplat_writes_the_same_values(tmp_path: Path, rest: int) -> None:
+    """gsplat's exporter, column by column by name; it leaves out the normals, which are zero here."""
+    exporter = pytest.importorskip("gsplat.exporter")
+    means, quats, scales, logits, dc, *more = random_splats(9, rest)
+    sh_rest = more[0] if rest else torch.zeros(9, 0, 3)
+    content = exporter.export_splats(means, scales, quats, logits, dc[:, None], sh_rest, format="ply")
+    (tmp_path / "theirs.ply").write_bytes(content)
+    theirs = read_splats(tmp_path / "theirs.ply")
+    write_splats(tmp_path / "ours.ply", means, quats, scales, logits, dc, sh_rest if rest else None)
+    ours = read_splats(tmp_path / "ours.ply")
+    for name, part in vars(ours).items():
+        other = getattr(theirs, name)
+        assert part is other is None or torch.equal(part, other), name
+    header, body = (tmp_path / "ours.ply").read_bytes().split(b"end_header\n")
+    names = re.findall(r"property float (\S+)", header.decode())
+    their_names = re.findall(r"property float (\S+)", content.split(b"end_header\n")[0].decode())
+    assert [name for name in names if name not in ("nx", "ny", "nz")] == their_names
+    assert len(body) == 9 * 4 * len(names)
+
+
+def test_trimesh_reads_the_columns(tmp_path: Path) -> None:
+    means, quats, scales, logits, dc, rest = random_splats(5, 8)
+    write_splats(tmp_path / "a.ply", means, quats, scales, logits, dc, rest)
+    foreign = trimesh.load(tmp_path / "a.ply")
+    np.testing.assert_allclose(foreign.vertices, means.numpy(), atol=1e-6)
+    columns = foreign.metadata["_ply_raw"]["vertex"]["data"]
+    np.testing.assert_array_equal(np.ravel(columns["opacity"]), logits.numpy())
+    for i in range(3):
+        np.testing.assert_array_equal(np.ravel(columns[f"scale_{i}"]), scales[:, i].numpy())
+        np.testing.assert_array_equal(np.ravel(columns[f"f_rest_{8 * i + 2}"]), rest[:, 2, i].numpy())
+    for i in range(4):
+        np.testing.assert_array_equal(np.ravel(columns[f"rot_{i}"]), quats[:, i].numpy())
 
 
 def test_reads_other_layouts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from gen3d.cameras import orbit
 from gen3d.export.charts import unwrap_by_axes
 from gen3d.export.glb import glb_bytes, write_glb
 from gen3d.export.read import SurfaceMesh, read_asset
-from gen3d.export.texture import Textures, bake, to_tangent_space, vertex_tangents
+from gen3d.export.texture import ROUGHNESS, Textures, bake, roughened, to_tangent_space, vertex_tangents
 from gen3d.rendering.atlas import texels
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh, sample_texture, vertex_normals
@@ -160,16 +160,43 @@ def test_textured_glb_comes_back(tmp_path: Path, baked: tuple[trimesh.Trimesh, t
     assert merged.is_volume
     assert len(merged.vertices) == len(mesh.vertices) < len(back.vertices)
     foreign = trimesh.load(tmp_path / "a.glb", force="mesh")
+    material = foreign.visual.material
+    np.testing.assert_array_equal(np.asarray(material.metallicRoughnessTexture)[..., 1], textures.roughness)
+    np.testing.assert_array_equal(np.asarray(material.normalTexture), textures.normal)
+    assert (material.roughnessFactor, material.metallicFactor) == (1.0, 0.0)
     assert foreign.visual.material.baseColorTexture.size == (256, 256)
     np.testing.assert_allclose(foreign.visual.uv, textures.atlas.uv.numpy(), atol=1e-6)
     assert glb_bytes(mesh, "ball", textures) == (tmp_path / "a.glb").read_bytes()
 
 
 def test_no_relief_without_decimation() -> None:
+    """A flat normal map and an even roughness; the same twice."""
     mesh = bumpy(3)
     vertices, faces = tensors(mesh)
     views = render_mesh(vertices, faces, torch.full((len(vertices), 3), 0.5), CAMERAS, supersample=1)
     first, second = (bake(mesh, mesh, views, CAMERAS, 64) for _ in range(2))
-    assert first.normal is None
+    assert first.normal is not None
+    assert np.abs(first.normal.astype(int) - [128, 128, 255]).max() <= 1
+    assert set(np.unique(first.roughness)) == {round(255 * ROUGHNESS)}
     np.testing.assert_array_equal(first.base_color, second.base_color)
     assert torch.equal(first.atlas.uv, second.atlas.uv)
+
+
+def test_roughness_grows_where_the_source_is_too_fine_for_texels() -> None:
+    """Noise on the upper half of a ball, of a vertex' size: rough there, and smooth below."""
+    source, mesh = trimesh.creation.icosphere(subdivisions=5, radius=0.6), bumpy(3)
+    noise = 0.03 * np.random.default_rng(0).standard_normal((len(source.vertices), 1))
+    source.vertices *= 1 + np.where(source.vertices[:, 1:2] > 0, noise, 0)
+    vertices, faces = tensors(source)
+    views = render_mesh(vertices, faces, torch.full((len(vertices), 3), 0.5), CAMERAS, supersample=1)
+    textures = bake(mesh, source, views, CAMERAS, 128)
+    assert textures.roughness is not None
+    face, bary = texels(textures.atlas, 128)
+    covered = face >= 0
+    at, triangles = tensors(mesh)
+    height = (at[triangles[face[covered].long()]] * bary[covered][..., None]).sum(1)[:, 1].numpy()
+    rough = textures.roughness[covered.numpy()] / 255
+    assert np.median(rough[height < -0.05]) == pytest.approx(ROUGHNESS, abs=0.01)
+    assert np.median(rough[height > 0.05]) > ROUGHNESS + 0.03
+    assert float(roughened(torch.tensor([0.0]))) == pytest.approx(ROUGHNESS)
+    assert float(roughened(torch.tensor([9.0]))) == 1.0

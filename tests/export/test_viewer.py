@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
+import os
+import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ import trimesh
 
 from gen3d.export.ply import SplatCloud
 from gen3d.export.viewer import SH_C0, write_viewer
+from gen3d.rendering.lighting import studio_shading
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \" ' & </title> @DATA@ @SCRIPT@"
 
@@ -111,6 +117,10 @@ def test_data_decodes_to_the_mesh(tmp_path: Path, wide: bool) -> None:
     np.testing.assert_array_equal(faces, mesh.faces)
     np.testing.assert_allclose(unpack(packed["vertices"], 3), mesh.vertices, atol=1e-4)
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(packed["rgb"]), "u1").reshape(-1, 3), colors[:, :3])
+    normals = torch.nn.functional.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    lights = torch.tensor(packed["lights"]).view(-1, 4)  # what the page computes of them is the studio lighting
+    shaded = packed["ambient"] + ((normals @ lights[:, :3].T).clamp(min=0) * lights[:, 3]).sum(1, keepdim=True)
+    torch.testing.assert_close(shaded, studio_shading(normals))
 
 
 def test_prompt_is_text_and_never_markup(tmp_path: Path) -> None:
@@ -152,3 +162,52 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     write_viewer(tmp_path / "a.html", "a", splats(50))
     write_viewer(tmp_path / "b.html", "a", splats(50))
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def benchmark() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "viewer.py"
+    spec = importlib.util.spec_from_file_location("viewer_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
+@pytest.mark.skipif(CHROMIUM is None or sys.platform == "win32", reason="no chromium on PATH or in CHROMIUM")
+def test_it_works_in_a_browser(tmp_path: Path) -> None:
+    """A lump of splats on a mesh of its shape: drawn, turned, zoomed and switched; and a page that fails is noticed."""
+    mesh = trimesh.creation.icosphere(subdivisions=4, radius=0.6)
+    mesh.vertices *= [1.0, 0.6, 0.8]
+    colors = np.where(mesh.vertices[:, :1] > 0, [[200, 40, 30, 255]], [[40, 60, 200, 255]]).astype(np.uint8)
+    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colors)
+    points = torch.from_numpy(np.array(mesh.vertices)).float()
+    cloud = SplatCloud(
+        means=points,
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(len(points), 1),
+        log_scales=torch.full((len(points), 3), -4.1),
+        opacity_logits=torch.full((len(points),), 3.0),
+        sh_dc=(torch.from_numpy(colors[:, :3]).float() / 255 - 0.5) / SH_C0,
+        sh_rest=None,
+    )
+    write_viewer(tmp_path / "good.html", HOSTILE, cloud, mesh, trained_size=512)
+    write_viewer(
+        tmp_path / "empty.html", "empty", SplatCloud(*(part[:0] for part in list(vars(cloud).values())[:5]), None)
+    )
+    broken = (tmp_path / "good.html").read_text("utf-8").replace("WebGL2", "WebGL 2")  # the policy then refuses it
+    (tmp_path / "broken.html").write_text(broken, "utf-8")
+    module = benchmark()
+    assert CHROMIUM is not None
+    found = {}
+    for name in ("good", "empty", "broken"):
+        with module.Browser(CHROMIUM) as browser:
+            try:
+                found[name], _ = module.check(browser, tmp_path / f"{name}.html", None)
+            except RuntimeError as error:
+                found[name] = [str(error)]
+    assert found["good"] == []
+    assert any("cover 0.0%" in reason for reason in found["empty"])
+    assert any("Security Policy" in reason for reason in found["broken"])

@@ -12,7 +12,7 @@ from gen3d.errors import UsageError
 from gen3d.guidance.contract import Draw, Halves, NoisePath, Predict
 from gen3d.guidance.mixture import halves_of, isotropic
 from gen3d.guidance.paths import FlowPath, scaled_linear_path
-from gen3d.guidance.refine import denoise, refine, refinement, refinement_loss, skipped_time, strength
+from gen3d.guidance.refine import denoise, refine, refinement, refinement_loss, steps_from
 
 PATHS = [pytest.param(FlowPath(), id="flow"), pytest.param(scaled_linear_path(), id="ddpm")]
 MEAN = torch.tensor([[1.0, -0.5, 0.25, 0.0]]).double()
@@ -28,13 +28,9 @@ def gaussian(path: NoisePath, variance: float) -> Predict:
     return halves_of(isotropic(MEAN, variance), isotropic(MEAN, variance), path)
 
 
-def test_strength_is_dreamgaussians() -> None:
-    assert [strength(p) for p in (0, 0.5, 1)] == pytest.approx([0.8, 0.875, 0.95])
-    assert skipped_time(0.8) == 0.8
-    assert skipped_time(1.0) == 0.99
-    for bad in (0.0, 1.1):
-        with pytest.raises(UsageError, match=str(bad)):
-            skipped_time(bad)
+def test_steps_left_are_the_share_of_a_whole_sampling() -> None:
+    assert steps_from(torch.tensor([0.05, 0.2]), 50) == 10
+    assert steps_from(torch.tensor([0.001]), 50) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -65,13 +61,13 @@ def test_one_step_is_the_clean_prediction() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_scene_is_refined_to_the_mode(path: NoisePath) -> None:
-    """Near a mode little noise keeps it; the strengths of the recipe lead from another mode to the prompt's."""
+    """Near a mode little noise keeps it; much leads from another mode to the prompt's."""
     means = torch.cat([MEAN, -MEAN])
     predict = isotropic(means, 0.01, labels=("yes", "no")).halves("yes", path)
     scene = means[1].clone().requires_grad_()
     optimizer = torch.optim.Adam([scene], lr=0.1)
     for step in range(60):
-        draw = draw_of(predict, scene.detach()[None], skipped_time(strength(step / 60)), path, 2.0, seed=step)
+        draw = draw_of(predict, scene.detach()[None], 0.8 + 0.15 * step / 60, path, 2.0, seed=step)
         optimizer.zero_grad()
         refinement_loss(scene[None], refine(draw, steps=10)).backward()
         optimizer.step()

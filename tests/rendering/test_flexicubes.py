@@ -74,6 +74,24 @@ def test_cases_have_the_published_numbers_of_vertices() -> None:
     assert (flexicubes._tables().patches[0].amax(1) + 1).tolist() == counts
 
 
+def test_patches_are_the_published_ones() -> None:
+    """The published counts leave one way to join the crossed edges. Neighbouring cubes have to agree on a face with
+    inside corners on one diagonal, so what is done there depends on that face alone: on which of the two diagonals it
+    is. For each such face, cases with that face alone have another number of patches if it is cut the other way.
+    """
+    counts = [int(digit) for digit in PUBLISHED_COUNTS.replace("\n", "")]
+    decided = set()
+    for case in range(256):
+        faces = [face for face in range(6) if len(flexicubes._cuts(case, face, True)) == 2]
+        if len(faces) != 1:
+            continue
+        assert max(flexicubes._patches(case, True)) + 1 == counts[case]
+        assert max(flexicubes._patches(case, False)) + 1 != counts[case]
+        diagonal = tuple(case >> corner & 1 for corner in flexicubes.FACE_CORNERS[faces[0]])
+        decided.add((faces[0], diagonal))
+    assert len(decided) == 12
+
+
 def test_twisted_cases_have_one_face_to_resolve() -> None:
     """C16 and C19 in their 36 turns; with one such face, what one pair of cubes does cannot trouble another pair."""
     twisted = [case for case in range(256) if flexicubes._twisted_face(case) >= 0]

@@ -1,0 +1,212 @@
+"""Recovers known shapes: every representation is fitted to 40 renders of held-out objects and judged at 10 other views.
+
+    python benchmarks/recover.py --source sweethome3d-furniture_1.8-1_all.deb [--only NAME ...] [--objects 5]
+        [--seconds 60] [--threads 2] [--clock wall] [--markdown FILE] [--sheet FILE]
+
+The objects are those of the corpus' source that its split holds out, taken at even distances from their list. Their
+textured meshes are rendered by the corpus' own renderer under the studio lighting, 128 pixels a side, 16 samples a
+pixel. A fit begins with the visual hull of its 40 views. Its seconds count everything from the views to the finished
+scene, in a process of its own; `--clock cpu` counts seconds of the processor instead, for machines with other work.
+PSNR is that of RGB on white over the whole picture, IoU that of soft silhouettes, both means over the held-out views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gen3d.cameras import Cameras, orbit
+from gen3d.config import RunConfig
+from gen3d.config_limits import REPRESENTATIONS
+from gen3d.corpus import primitives
+from gen3d.corpus.build import FurnitureJob, PrimitiveJob
+from gen3d.corpus.meshes import normalize
+from gen3d.corpus.render import render_object
+from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
+from gen3d.corpus.split import is_held_out
+from gen3d.export.images import contact_sheet, write_png
+from gen3d.fitting import fit_views
+from gen3d.representations.table import build
+from gen3d.visual_hull import shape_from_views
+
+SIZE = 128
+TRAINING_VIEWS, HELD_OUT_VIEWS = 40, 10
+GOLDEN_ANGLE = 137.50776
+ELEVATIONS = (-25.0, 65.0)
+PRIMITIVE_SCENES = 120
+SHOWN = 3
+"""Which of the held-out views the contact sheet shows."""
+
+SETTINGS: dict[str, dict[str, float]] = {}
+"""Settings of `config.<name>` that differ from those of text to 3D."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object and its renders. rgba: [B, H, W, 4] premultiplied; first the training views, then the others."""
+
+    name: str
+    angles: np.ndarray
+    rgba: np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    psnr: float
+    iou: float
+    seconds: float
+    begun: float
+    """Seconds until the first step."""
+    steps: int
+    memory_mb: float
+    picture: np.ndarray
+
+
+def view_angles() -> np.ndarray:
+    """Azimuths and elevations in degrees [50, 2]: a spiral of training views, and one of held-out views in between."""
+    parts = []
+    for count, turn in ((TRAINING_VIEWS, 0.0), (HELD_OUT_VIEWS, 61.0)):
+        share = (np.arange(count) + 0.5) / count
+        low, high = np.sin(np.radians(ELEVATIONS))
+        elevation = np.degrees(np.arcsin(low + (high - low) * share))
+        parts.append(np.stack([(turn + GOLDEN_ANGLE * np.arange(count)) % 360, elevation], 1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def targets(source: Path, count: int) -> list[Target]:
+    angles, found = view_angles(), []
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs: list[FurnitureJob | PrimitiveJob] = []
+        for path in find_libraries(source, Path(scratch)):
+            with FurnitureLibrary(path) as library:
+                jobs += [FurnitureJob(path, item) for item in library.items()]
+        jobs += [PrimitiveJob(scene) for scene in primitives.build(PRIMITIVE_SCENES, seed=0)]
+        jobs = [job for job in jobs if is_held_out(job.id)]
+        for job in jobs[:: max(len(jobs) // count, 1)][:count]:
+            parts, _ = job.load()
+            normalize(parts)
+            straight = render_object(parts, angles, SIZE).astype(np.float32) / 255
+            straight[..., :3] *= straight[..., 3:]
+            found.append(Target(job.id.rsplit("#")[-1].rsplit("/")[-1], angles, straight))
+    return found
+
+
+def cameras_of(angles: np.ndarray) -> Cameras:
+    return orbit(torch.from_numpy(angles[:, 0]), torch.from_numpy(angles[:, 1]), SIZE)
+
+
+def on_white(rgba: Tensor) -> Tensor:
+    return (rgba[..., :3] + 1 - rgba[..., 3:]).clamp(0, 1)
+
+
+def score(drawn: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Mean PSNR in dB and mean IoU of premultiplied views [B, H, W, 4]."""
+    errors = (on_white(drawn) - on_white(wanted)).square().mean((1, 2, 3))
+    low, high = torch.minimum(drawn[..., 3], wanted[..., 3]), torch.maximum(drawn[..., 3], wanted[..., 3])
+    ious = low.sum((1, 2)) / high.sum((1, 2)).clamp_min(1e-9)
+    return float((-10 * errors.clamp_min(1e-12).log10()).mean()), float(ious.mean())
+
+
+def recover(
+    name: str, target: Target, seconds: float, threads: int, clock_name: str, overrides: dict[str, float]
+) -> Result:
+    """One fit and its score; runs in a process of its own."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    clock = time.process_time if clock_name == "cpu" else time.perf_counter
+    cameras, rgba = cameras_of(target.angles), torch.from_numpy(target.rgba)
+    training, wanted = cameras[:TRAINING_VIEWS], rgba[:TRAINING_VIEWS]
+    generator = torch.Generator().manual_seed(0)
+    config, loop = RunConfig(representation=name), {"views_per_step": 4.0, "squared": 0.0}
+    for key, value in {**SETTINGS.get(name, {}), **overrides}.items():
+        if key in loop:
+            loop[key] = value
+        else:
+            assert hasattr(getattr(config, name), key), f"{name} has no setting {key}"
+            setattr(getattr(config, name), key, value)
+
+    began = clock()
+    shape = shape_from_views(training, wanted)
+    scene = build(shape, config, generator)
+    begun = clock() - began
+    fit = fit_views(
+        scene, training, wanted, generator, seconds=max(seconds - begun, 1e-3),
+        views_per_step=int(loop["views_per_step"]), squared=loop["squared"], clock=clock,
+    )  # fmt: skip
+    spent = clock() - began
+    with torch.no_grad():
+        parts = [scene.render(cameras[index : index + 1]) for index in range(TRAINING_VIEWS, len(cameras))]
+    drawn = torch.cat([torch.cat([part.rgb, part.alpha], -1) for part in parts])
+    psnr, iou = score(drawn, rgba[TRAINING_VIEWS:])
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Result(psnr, iou, spent, begun, fit.steps, memory, on_white(drawn[SHOWN]).numpy())
+
+
+def in_own_process(*arguments: object) -> Result:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(recover, arguments)
+
+
+def row(name: str, results: list[Result]) -> str:
+    psnrs = [result.psnr for result in results]
+    return (
+        f"| {name} | {statistics.mean(psnrs):.1f} ({min(psnrs):.1f} to {max(psnrs):.1f}) | "
+        f"{statistics.mean(result.iou for result in results):.3f} | {max(result.seconds for result in results):.0f} | "
+        f"{statistics.mean(result.steps for result in results):.0f} | {max(r.memory_mb for r in results):.0f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="the corpus' source: .deb, .sh3f or a folder")
+    parser.add_argument("--only", nargs="+", default=list(REPRESENTATIONS), choices=REPRESENTATIONS)
+    parser.add_argument("--objects", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=NUMBER", help="settings of the representation")
+    parser.add_argument("--markdown", type=Path, help="write the table here as well")
+    parser.add_argument("--sheet", type=Path, help="write the pictures here")
+    options = parser.parse_args()
+    overrides = {key: float(value) for key, value in (pair.split("=") for pair in options.set)}
+
+    objects = targets(options.source, options.objects)
+    lines = [
+        f"Held out: {', '.join(target.name for target in objects)}.",
+        "",
+        "| Representation | PSNR, dB | silhouette IoU | seconds | steps | peak MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    pictures = [on_white(torch.from_numpy(target.rgba[TRAINING_VIEWS + SHOWN])).numpy() for target in objects]
+    labels = [target.name for target in objects]
+    for name in options.only:
+        results = []
+        for target in objects:
+            result = in_own_process(name, target, options.seconds, options.threads, options.clock, overrides)
+            results.append(result)
+            pictures.append(result.picture)
+            labels.append(f"{name} {result.psnr:.1f} dB")
+        lines.append(row(name, results))
+        print(lines[-1], flush=True)
+        if options.sheet:
+            write_png(options.sheet, contact_sheet(pictures, len(objects), labels))
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

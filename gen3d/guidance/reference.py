@@ -1,0 +1,121 @@
+"""A reference image: what the render of one camera has to look like (Zero-1-to-3, DreamGaussian: their image term)."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen3d.cameras import OBJECT_RADIUS, Cameras, orbit
+from gen3d.config import ReferenceConfig
+from gen3d.errors import UsageError
+from gen3d.rendering.views import Render
+
+MAX_BYTES = 50_000_000
+MAX_PIXELS = 4096 * 4096
+FORMATS = ("PNG", "JPEG", "WEBP")
+MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+"""Pixels of 8 bits a channel or less; PIL would cut off what is brighter in 16 bits."""
+
+
+@dataclass(frozen=True)
+class ReferenceImage:
+    """pixels: premultiplied RGBA [H, W, 4] in 0..1, square. masked: whether the file says what is background; else
+    alpha is 1 everywhere and the background is part of the colours.
+    """
+
+    pixels: Tensor
+    masked: bool
+
+    def resized(self, size: int) -> ReferenceImage:
+        """The same in size x size pixels: averaged when shrunk."""
+        channels_first = self.pixels.permute(2, 0, 1)[None]
+        resized = F.interpolate(channels_first, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        return ReferenceImage(resized[0].permute(1, 2, 0).clamp(0, 1), self.masked)
+
+
+def load_reference(path: str) -> ReferenceImage:
+    """The image of a file that a user named, made square with what is behind: nothing, or white without transparency.
+
+    A file whose transparency is opaque everywhere has none. Raises UsageError for a file that is missing, larger than
+    `MAX_BYTES` or `MAX_PIXELS`, no image, or transparent everywhere.
+    """
+    image = _open(path)
+    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    rgba = torch.from_numpy(np.asarray(image.convert("RGBA"), dtype=np.float32).copy()) / 255  # [H, W, 4]
+    alpha = rgba[..., 3:]
+    if float(alpha.max()) == 0:
+        raise UsageError(f"The reference image {path} shows nothing: it is transparent everywhere.")
+    masked = transparent and float(alpha.min()) < 1
+    premultiplied = torch.cat([rgba[..., :3] * alpha, alpha], -1)
+    side = max(premultiplied.shape[:2])
+    square = torch.full((side, side, 4), 0.0 if masked else 1.0)
+    height, width = premultiplied.shape[:2]
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = premultiplied
+    return ReferenceImage(square, masked)
+
+
+def _open(path: str) -> Image.Image:
+    """The decoded first frame, turned as its file says."""
+    file = Path(path).expanduser()
+    try:
+        if not file.is_file():
+            problem = "is not a file" if file.exists() else "does not exist"
+            raise UsageError(f"The reference image {path} {problem}: check the path.")
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The reference image {path} cannot be read ({reason}): check the path.") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"The reference image {path} is larger than {MAX_BYTES:,} bytes: give a smaller one.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise UsageError(
+                f"The reference image {path} has {image.width} x {image.height} pixels, and more than {MAX_PIXELS:,} "
+                "are not read: shrink it."
+            )
+        if image.mode not in MODES:
+            raise UsageError(f"The reference image {path} has pixels of kind '{image.mode}': save it with 8 bits each.")
+        return ImageOps.exif_transpose(image)
+    except UsageError:
+        raise
+    except Exception as error:  # PIL raises a dozen kinds for damaged files; all mean the same to the user
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(
+            f"The reference image {path} cannot be read ({reason[:200]}): give a PNG, JPEG or WebP file."
+        ) from None
+
+
+def reference_camera(config: ReferenceConfig, size: int) -> Cameras:
+    """The one camera that took the image, where the bounding sphere of an object just fits its field of view."""
+    radius = OBJECT_RADIUS / math.sin(math.radians(config.fov / 2))
+    return orbit(torch.tensor([config.azimuth]), config.elevation, size, radius, config.fov)
+
+
+def reference_loss(render: Render, reference: ReferenceImage, alpha_weight: float, background: Tensor) -> Tensor:
+    """Mean squared error of the colours, plus `alpha_weight` times that of the alphas where the image has any.
+
+    render: one view [1, H, W, ...] of the image's size. background: [3] behind both, where the image is masked: a
+    colour that hides in front of one does not hide in front of all. Else the render is put before white.
+    """
+    wanted, behind = reference.pixels.to(render.rgb), background.to(render.rgb)
+    if not reference.masked:
+        behind = torch.ones_like(behind)
+    drawn = render.rgb[0] + (1 - render.alpha[0]) * behind
+    colors = (drawn - wanted[..., :3] - (1 - wanted[..., 3:]) * behind).square().mean()
+    if not reference.masked:
+        return colors
+    return colors + alpha_weight * (render.alpha[0] - wanted[..., 3:]).square().mean()

@@ -1,0 +1,42 @@
+"""The field's views are those of the cameras that the scene is then rendered with."""
+
+from __future__ import annotations
+
+import torch
+
+from gen3d.config import OptimizationConfig, RunConfig
+from gen3d.field_surface import FieldTarget, field_surface
+from gen3d.prior.model import ShapePrior
+
+
+def ranged() -> RunConfig:
+    config = RunConfig()
+    config.optimization = OptimizationConfig(
+        views_per_step=3, resolution=32, radius_min=2.5, radius_max=6.0, fov_min=25.0, fov_max=60.0
+    )
+    config.field_views.grid, config.field_views.views = 24, 5
+    return config
+
+
+def test_targets_match_their_cameras(tiny_prior: ShapePrior) -> None:
+    config, generator = ranged(), torch.Generator().manual_seed(0)
+    code = torch.zeros(1, tiny_prior.code_size)
+    target = FieldTarget.of(tiny_prior, code, config, generator)
+    cameras, wanted = target.draw(config.optimization, generator)
+    assert wanted is not None
+    assert wanted.shape == (3, 32, 32, 4)
+    drawn = torch.cat(field_surface(tiny_prior, code, config.field_views.grid).render(cameras), -1)
+    assert torch.allclose(drawn, wanted, atol=1e-5)
+    sizes = wanted[..., 3].mean((1, 2))
+    assert sizes.max() > 1.3 * sizes.min()  # near and far, wide and narrow
+
+
+def test_without_targets_the_cameras_keep_to_the_settings() -> None:
+    config, generator = ranged(), torch.Generator().manual_seed(0)
+    cameras, wanted = FieldTarget.empty().draw(config.optimization, generator)
+    assert wanted is None
+    radii = cameras.positions.norm(dim=1)
+    assert len(radii.unique()) == 3
+    assert radii.min() >= 2.5
+    assert radii.max() <= 6.0
+    assert len(cameras.intrinsics[:, 0, 0].unique()) == 3
