@@ -3,11 +3,11 @@
     python benchmarks/clip_guidance.py [--judge FOLDER] [--prompts N] [--out DIR]
 
 Each of the 20 prompts of prompts/toys.txt is given to a grey ball, one superquadric, which is optimised under the
-packaged CLIP alone: no shape prior, no field. Before and after, a judge ranks the 20 prompts by how well they fit, and
-the rank of the right one is what counts; chance is 10.5. The judge is not the guide. It is no CLIP at all but the shape
-prior, which reads the surface in its own code space with another text encoder; `--judge FOLDER` adds a CLIP of
-`gen3d train clip`, which sees poses that were never optimised. How they rank the true shapes is printed, too: that is
-about as well as anybody can do by that judge.
+packaged guide alone: no shape prior, no field. Before and after, a judge ranks the 20 prompts by how well they fit, and
+the rank of the right one is what counts; chance is 10.5. The judges are not the guide. One is no CLIP at all but the
+shape prior, which reads the surface in its own code space with another text encoder; one is the packaged judge, which
+sees poses that were never optimised; `--judge FOLDER` adds another CLIP of `gen3d train clip`. How they rank the true
+shapes is printed, too: that is about as well as anybody can do by that judge.
 
 The guide is nearly blind to hue around grey, so the ball is first painted in random colours and the one that the guide
 likes best is where the gradient starts; `--colors 0` begins at grey.
@@ -194,13 +194,14 @@ def main() -> None:
     args = parser.parse_args()
 
     prompts = load_prompt_list(args.list)
-    model, tokenizer, config = load_clip(packaged_weights())
+    model, tokenizer, config = load_clip(packaged_weights() / "guide")
     colors = config["preprocess_cfg"]
     clip = ClipModel.of("gen3d-clip-mini", model, tokenizer, colors["mean"], colors["std"])
     judges = {"the shape prior": shape_prior_judge(prompts)}
+    judges["the packaged judge"] = clip_judge(packaged_weights(), prompts)
     if args.judge:
         judges[str(args.judge)] = clip_judge(args.judge, prompts)
-    judges["the guide itself (for comparison)"] = clip_judge(packaged_weights(), prompts)
+    judges["the guide itself (for comparison)"] = clip_judge(packaged_weights() / "guide", prompts)
     truth = {name: [rank(judge(true_subject(p)), k) for k, p in enumerate(prompts)] for name, judge in judges.items()}
 
     before: dict[str, list[int]] = {name: [] for name in judges}

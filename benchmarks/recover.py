@@ -1,13 +1,15 @@
 """Recovers known shapes: every representation is fitted to 40 renders of held-out objects and judged at 10 other views.
 
     python benchmarks/recover.py --source sweethome3d-furniture_1.8-1_all.deb [--only NAME ...] [--objects 5]
-        [--seconds 60] [--threads 2] [--clock wall] [--markdown FILE] [--sheet FILE]
+        [--seconds 60] [--threads 2] [--clock wall] [--start hull] [--markdown FILE] [--sheet FILE]
 
 The objects are those of the corpus' source that its split holds out, taken at even distances from their list. Their
 textured meshes are rendered by the corpus' own renderer under the studio lighting, 128 pixels a side, 16 samples a
-pixel. A fit begins with the visual hull of its 40 views. Its seconds count everything from the views to the finished
-scene, in a process of its own; `--clock cpu` counts seconds of the processor instead, for machines with other work.
-PSNR is that of RGB on white over the whole picture, IoU that of soft silhouettes, both means over the held-out views.
+pixel. A fit begins with the visual hull of its 40 views, whose own score is in the first row, or with a grey ball
+(`--start sphere`), which shows what the optimisation finds by itself. Its seconds count everything from the views to
+the finished scene, in a process of its own; `--clock cpu` counts seconds of the processor instead, for machines with
+other work. PSNR is that of RGB on white over the whole picture, IoU that of soft silhouettes, both means over the
+held-out views.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -39,6 +42,7 @@ from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
 from gen3d.corpus.split import is_held_out
 from gen3d.export.images import contact_sheet, write_png
 from gen3d.fitting import fit_views
+from gen3d.initialisers import shape_from_sphere
 from gen3d.representations.table import build
 from gen3d.visual_hull import shape_from_views
 
@@ -47,6 +51,10 @@ TRAINING_VIEWS, HELD_OUT_VIEWS = 40, 10
 GOLDEN_ANGLE = 137.50776
 ELEVATIONS = (-25.0, 65.0)
 PRIMITIVE_SCENES = 120
+HULL = "visual hull alone"
+SPHERE = 0.6
+"""Radius of the grey ball of `--start sphere`."""
+
 SHOWN = 3
 """Which of the held-out views the contact sheet shows."""
 
@@ -120,44 +128,65 @@ def score(drawn: Tensor, wanted: Tensor) -> tuple[float, float]:
     return float((-10 * errors.clamp_min(1e-12).log10()).mean()), float(ious.mean())
 
 
-def recover(
-    name: str, target: Target, seconds: float, threads: int, clock_name: str, overrides: dict[str, float]
-) -> Result:
+@dataclass(frozen=True)
+class Task:
+    """How one object is to be recovered. name: of the representation, or `HULL` for what fits begin with."""
+
+    name: str
+    seconds: float
+    threads: int
+    clock: str
+    start: str
+    overrides: dict[str, float]
+
+
+def recover(task: Task, target: Target) -> Result:
     """One fit and its score; runs in a process of its own."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(task.threads)
     torch.manual_seed(0)
-    clock = time.process_time if clock_name == "cpu" else time.perf_counter
+    clock = time.process_time if task.clock == "cpu" else time.perf_counter
     cameras, rgba = cameras_of(target.angles), torch.from_numpy(target.rgba)
     training, wanted = cameras[:TRAINING_VIEWS], rgba[:TRAINING_VIEWS]
-    generator = torch.Generator().manual_seed(0)
-    config, loop = RunConfig(representation=name), {"views_per_step": 4.0, "squared": 0.0}
-    for key, value in {**SETTINGS.get(name, {}), **overrides}.items():
-        if key in loop:
-            loop[key] = value
-        else:
-            assert hasattr(getattr(config, name), key), f"{name} has no setting {key}"
-            setattr(getattr(config, name), key, value)
+    others = [cameras[index : index + 1] for index in range(TRAINING_VIEWS, len(cameras))]
 
     began = clock()
-    shape = shape_from_views(training, wanted)
-    scene = build(shape, config, generator)
-    begun = clock() - began
-    fit = fit_views(
-        scene, training, wanted, generator, seconds=max(seconds - begun, 1e-3),
-        views_per_step=int(loop["views_per_step"]), squared=loop["squared"], clock=clock,
-    )  # fmt: skip
-    spent = clock() - began
-    with torch.no_grad():
-        parts = [scene.render(cameras[index : index + 1]) for index in range(TRAINING_VIEWS, len(cameras))]
-    drawn = torch.cat([torch.cat([part.rgb, part.alpha], -1) for part in parts])
+    shape = shape_from_views(training, wanted) if task.start == "hull" else shape_from_sphere(SPHERE)
+    if task.name == HULL:
+        begun = spent = clock() - began
+        steps = 0
+        parts = [torch.cat(shape.render(camera, 4), -1) for camera in others]
+    else:
+        generator = torch.Generator().manual_seed(0)
+        config, loop = configured(task.name, task.overrides)
+        scene = build(shape, config, generator)
+        begun = clock() - began
+        left = max(task.seconds - begun, 1e-3)
+        fit = fit_views(scene, training, wanted, generator, seconds=left, clock=clock, **loop)
+        spent, steps = clock() - began, fit.steps
+        with torch.no_grad():
+            renders = [scene.render(camera) for camera in others]
+        parts = [torch.cat([render.rgb, render.alpha], -1) for render in renders]
+    drawn = torch.cat(parts)
     psnr, iou = score(drawn, rgba[TRAINING_VIEWS:])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Result(psnr, iou, spent, begun, fit.steps, memory, on_white(drawn[SHOWN]).numpy())
+    return Result(psnr, iou, spent, begun, steps, memory, on_white(drawn[SHOWN]).numpy())
 
 
-def in_own_process(*arguments: object) -> Result:
+def configured(name: str, overrides: dict[str, float]) -> tuple[RunConfig, dict[str, Any]]:
+    """The configuration of a representation, and the settings of the loop."""
+    config, loop = RunConfig(representation=name), {"views_per_step": 4, "squared": 0.0}
+    for key, value in {**SETTINGS.get(name, {}), **overrides}.items():
+        if key in loop:
+            loop[key] = type(loop[key])(value)
+        else:
+            settings = getattr(config, name)
+            setattr(settings, key, type(getattr(settings, key))(value))
+    return config, loop
+
+
+def in_own_process(task: Task, target: Target) -> Result:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(recover, arguments)
+        return pool.apply(recover, (task, target))
 
 
 def row(name: str, results: list[Result]) -> str:
@@ -177,6 +206,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--start", choices=("hull", "sphere"), default="hull", help="what the fits begin with")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=NUMBER", help="settings of the representation")
     parser.add_argument("--markdown", type=Path, help="write the table here as well")
     parser.add_argument("--sheet", type=Path, help="write the pictures here")
@@ -193,10 +223,11 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     pictures = [on_white(torch.from_numpy(target.rgba[TRAINING_VIEWS + SHOWN])).numpy() for target in objects]
     labels = [target.name for target in objects]
-    for name in options.only:
+    for name in [HULL, *options.only] if options.start == "hull" else options.only:
         results = []
         for target in objects:
-            result = in_own_process(name, target, options.seconds, options.threads, options.clock, overrides)
+            task = Task(name, options.seconds, options.threads, options.clock, options.start, overrides)
+            result = in_own_process(task, target)
             results.append(result)
             pictures.append(result.picture)
             labels.append(f"{name} {result.psnr:.1f} dB")

@@ -302,7 +302,7 @@ class ClipConfig:
     weight_final: float | None = None
     """As `code.weight_final`."""
     model: str = "mini"
-    """'mini' (the packaged one, which then cannot judge), or one of `gen3d.guidance.clip_models`."""
+    """'mini' (the packaged guide, which never judges), or one of `gen3d.guidance.clip_models`."""
     background: str = "dream_fields"
     """Behind the renders: 'dream_fields' (noise, checkers, Fourier textures), 'solid' (random colours) or 'white'."""
     transmittance: float = 0.0

@@ -198,7 +198,13 @@ def _check_type(key: str, setting: Setting) -> Any:
     try:
         return TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text (try quotes)"}
+        wanted: dict[Any, str] = {
+            int: "a whole number",
+            float: "a number",
+            float | None: "a number or null",
+            bool: "true or false",
+            str: "text (try quotes)",
+        }
         raise UsageError(
             f"'{key}' must be {wanted.get(hint, str(hint))}, but {setting.source} has {_show(value)}."
         ) from None

@@ -229,3 +229,10 @@ def test_a_stage_keeps_prompt_and_seed(tmp_path: Path) -> None:
     assert first.then
     assert not second.then
     assert (second.prompt, second.seed, second.representation) == ("a chair", 5, "mesh")
+
+
+def test_an_optional_number_may_be_null_but_not_a_word() -> None:
+    assert load_config(None, ["code.weight_final=null"], prompt="a chair").code.weight_final is None
+    assert load_config(None, ["code.weight_final=2"], prompt="a chair").code.weight_final == 2.0
+    with pytest.raises(UsageError, match=r"'code\.weight_final' must be a number or null"):
+        load_config(None, ["code.weight_final=abc"], prompt="a chair")

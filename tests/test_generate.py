@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gen3d.config import RunConfig, SplatsConfig
 from gen3d.config_io import load_config
@@ -288,3 +289,33 @@ def test_settings_change_what_guides_see_and_what_is_regularised(small_config: R
     small_config.representation = "points"
     with pytest.raises(UsageError, match="orientation"):
         run_once(small_config)
+
+
+def test_guides_work_together_and_fade(small_config: RunConfig, tmp_path: Path) -> None:
+    image = torch.zeros(48, 48, 4)
+    image[12:36, 12:36] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    Image.fromarray((image * 255).byte().numpy()).save(tmp_path / "blue.png")
+    small_config.code.weight = small_config.field_views.weight = 0.0
+    small_config.optimization.steps = 40
+    small_config.clip.weight, small_config.clip.weight_final = 0.02, 0.0
+    small_config.encoder.weight = 0.02
+    small_config.reference.weight, small_config.reference.image = 10.0, str(tmp_path / "blue.png")
+    small_config.prior.select = "plausibility"
+    small_config.splats.lr_color = 0.1
+    run, files = run_once(small_config)
+    shares = json.loads(files["metrics"].read_text())["stages"][0]["shares"]
+    assert {"clip", "encoder", "reference"} <= set(shares)
+    colors = (0.5 + 0.2820948 * read_splats(files["splats"]).sh_dc).mean(0)
+    small_config.reference.weight = 0.0
+    without = (0.5 + 0.2820948 * read_splats(run_once(small_config)[1]["splats"]).sh_dc).mean(0)
+    assert colors[2] - colors[0] > without[2] - without[0] + 0.05
+    assert run.folder.is_dir()
+
+
+def test_a_reference_that_is_no_image_is_refused(small_config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image at all")
+    small_config.reference.weight = 1.0
+    for path, message in (("", "no image"), ("missing.png", "does not exist"), ("broken.png", "cannot be read")):
+        small_config.reference.image = str(tmp_path / path) if path else ""
+        with pytest.raises(UsageError, match=message):
+            run_once(small_config)
