@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -43,6 +42,7 @@ from gen3d.corpus.split import is_held_out
 from gen3d.export.images import contact_sheet, write_png
 from gen3d.fitting import fit_views
 from gen3d.initialisers import shape_from_sphere
+from gen3d.outputs import peak_memory
 from gen3d.representations.table import build
 from gen3d.visual_hull import shape_from_views
 
@@ -168,7 +168,7 @@ def recover(task: Task, target: Target) -> Result:
         parts = [torch.cat([render.rgb, render.alpha], -1) for render in renders]
     drawn = torch.cat(parts)
     psnr, iou = score(drawn, rgba[TRAINING_VIEWS:])
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_memory() / 2**20
     return Result(psnr, iou, spent, begun, steps, memory, on_white(drawn[SHOWN]).numpy())
 
 

@@ -37,14 +37,14 @@ from gen3d.prompts import load_prompt_list, slugify
 from gen3d.runs import RunFolder
 
 SAMPLE = "sample"
-SCALES = {"sds": 4.0, "sjc": 4.0, "reconstruction": 4.0, "nfsd": 4.0, "ism": 4.0, "sdi": 4.0, "vsd": 4.0, "csd": 4.0}
-"""Guidance scale of each rule."""
+SCALE = 4.0
+"""Guidance scale of every rule."""
 
 
 def make(prior: ShapePrior, prompt: str, rule: str, steps: int, overrides: list[str], folder: Path) -> dict[str, Any]:
     """One asset by `rule`: its views, seconds and pictures."""
     start = ["prior.candidates=1"] if rule == SAMPLE else [
-        "start.kind=sphere", f"code.rule={rule}", f"code.guidance_scale={SCALES[rule]}", "code.t_max=0.98",
+        "start.kind=sphere", f"code.rule={rule}", f"code.guidance_scale={SCALE}", "code.t_max=0.98",
     ]  # fmt: skip
     config = load_config(None, [*start, f"optimization.steps={steps}", *overrides], None, prompt=prompt)
     generator = torch.Generator().manual_seed(config.seed)

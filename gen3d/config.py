@@ -13,6 +13,8 @@ class PriorConfig:
     """How the shape prior is sampled for the initial scene."""
 
     guidance_scale: float = 2.5
+    guided_above: float = 0.5
+    """Diffusion time, 0..1, below which samples are drawn without guidance."""
     sample_steps: int = 40
     candidates: int = 8
     """Initial samples drawn, of which one is kept."""

@@ -49,6 +49,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "candidates": (1, 64),
     "start.radius": (0.05, 0.95),
     "prior.guidance_scale": (0, 100),
+    "prior.guided_above": (0, 1),
     "prior.sample_steps": (1, 1000),
     "prior.candidates": (1, 256),
     "splats.count": (1, 1_000_000),

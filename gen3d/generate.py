@@ -120,7 +120,14 @@ def generate(config: RunConfig, run: RunFolder, reporter: Reporter, stop: StopFl
 def best_sample(prior: ShapePrior, features: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
     """The code [1, K] that `config.prior.select` prefers among the prior's samples."""
     settings = config.prior
-    codes = prior.sample(features, settings.candidates, generator, settings.guidance_scale, settings.sample_steps)
+    codes = prior.sample(
+        features,
+        settings.candidates,
+        generator,
+        settings.guidance_scale,
+        settings.sample_steps,
+        settings.guided_above,
+    )
     if len(codes) == 1:
         return codes
     if settings.select == "guide":

@@ -55,12 +55,12 @@ def shape_from_distances(distances: Tensor, albedo: Color | Callable[[Tensor], T
 
 def shape_from_sphere(radius: float = 0.5, color: Color = GREY, size: int = GRID) -> Shape:
     """A ball around the origin (TextMesh and Fantasia3D begin with a radius of 0.5)."""
-    return shape_from_distances(_cell_centers(size).norm(dim=-1) - radius, color)
+    return shape_from_distances(cell_centers(size).norm(dim=-1) - radius, color)
 
 
 def shape_from_box(half_size: Vector = (0.5, 0.5, 0.5), color: Color = GREY, size: int = GRID) -> Shape:
     """An upright box around the origin."""
-    over = _cell_centers(size).abs() - torch.tensor(half_size)
+    over = cell_centers(size).abs() - torch.tensor(half_size)
     return shape_from_distances(over.clamp_min(0).norm(dim=-1) + over.amax(-1).clamp_max(0), color)
 
 
@@ -68,7 +68,7 @@ def shape_from_blob(generator: torch.Generator, radius: float = 0.5, color: Colo
     """A ball with smooth dents and bumps, another one for every state of the generator: what breaks the symmetry of a
     sphere, where every side would become the front.
     """
-    points = _cell_centers(size)
+    points = cell_centers(size)
     waves = 2 * torch.randn(_BLOB_WAVES, 3, generator=generator)
     phases = 2 * torch.pi * torch.rand(_BLOB_WAVES, generator=generator)
     directions = torch.nn.functional.normalize(points, dim=-1)
@@ -103,7 +103,7 @@ def shape_from_voxels(occupancy: Tensor, colors: Tensor | None = None) -> Shape:
     distances = torch.from_numpy((outside - inside - 0.5 * np.where(filled, -1, 1)) * cell).float()
     if colors is None:
         return shape_from_distances(distances)
-    centers = _cell_centers(len(filled))[torch.from_numpy(filled)]
+    centers = cell_centers(len(filled))[torch.from_numpy(filled)]
     return shape_from_distances(distances, _nearest(centers, colors[torch.from_numpy(filled)]))
 
 
@@ -123,7 +123,7 @@ def shape_from_mesh(mesh: trimesh.Trimesh, size: int = GRID, seed: int = 0) -> S
     # Exact where it matters: a tree takes long for cells that are as far from everything as the middle of a ball is.
     away = ndimage.distance_transform_edt(~touched) * (2 / size)
     near = away < _EXACT_CELLS * 2 / size
-    away[near] = cKDTree(samples).query(_cell_centers(size).numpy()[near], workers=-1)[0]
+    away[near] = cKDTree(samples).query(cell_centers(size).numpy()[near], workers=-1)[0]
     distances = np.where(winding_inside(mesh, size), -away, away) if mesh.is_watertight else _flooded(touched, away)
     albedo: Color | Callable[[Tensor], Tensor] = GREY
     if isinstance(mesh.visual, trimesh.visual.ColorVisuals) and mesh.visual.defined:
@@ -148,10 +148,27 @@ def shape_from_representation(scene: Representation, size: int = GRID) -> Shape:
         shape = shape_from_mesh(source, size)
     else:
         shape = shape_from_distances(carved_distances(depth, alpha, cameras, size))
+    return colored_by_views(shape, rgb, alpha, cameras)
+
+
+def colored_by_views(shape: Shape, rgb: Tensor, alpha: Tensor, cameras: Cameras) -> Shape:
+    """The shape in the colours that premultiplied views rgb [B, H, W, 3], alpha [B, H, W, 1] show, without the studio
+    lighting.
+    """
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     lit = torch.from_numpy(vertex_colors(mesh, rgb.clamp(0, 1), alpha.clamp(0, 1), cameras)[0])
     albedo = (lit / studio_shading(shape.normals)).clamp(0, 1)
     return Shape(shape.vertices, shape.faces, shape.normals, albedo, shape.distances)
+
+
+def projected(points: Tensor, cameras: Cameras, view: int) -> tuple[Tensor, Tensor]:
+    """Where camera `view` sees points [N, 3]: [N, 2], -1..1 across the image as `grid_sample` has it, and their depths
+    [N].
+    """
+    viewmat = cameras.viewmats()[view]
+    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]  # OpenCV axes
+    pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
+    return pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1, local[:, 2]
 
 
 def carved_distances(depth: Tensor, alpha: Tensor, cameras: Cameras, size: int) -> Tensor:
@@ -161,21 +178,18 @@ def carved_distances(depth: Tensor, alpha: Tensor, cameras: Cameras, size: int) 
     depth: [B, H, W, 1] premultiplied; alpha: [B, H, W, 1]. A cell is as far outside as the view that sees farthest
     past it says. Exact to the first order near surfaces that some view meets head on, and at most `_CARVE_CELLS` cells.
     """
-    points = _cell_centers(size).view(-1, 3)
+    points = cell_centers(size).view(-1, 3)
     limit = _CARVE_CELLS * 2 / size
     # Beside the silhouette a cell is as far outside as the silhouette is away, in pixels.
     beside = np.stack([ndimage.distance_transform_edt(mask) for mask in (alpha[..., 0] <= 0.5).numpy()])
     images = torch.cat([depth, alpha, torch.from_numpy(beside).float()[..., None]], -1).permute(0, 3, 1, 2)
     past = torch.full((len(points),), -limit)
-    viewmats = cameras.viewmats()
     for view in range(len(cameras)):
-        local = points @ viewmats[view, :3, :3].T + viewmats[view, :3, 3]  # OpenCV axes
-        pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
-        at = pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1
+        at, depths = projected(points, cameras, view)
         inside = (at.abs() < 1).all(1)
         sampled = torch.nn.functional.grid_sample(images[view, None], at[None, None], align_corners=False)[0, :, 0]
-        over = sampled[0] / sampled[1].clamp_min(1e-6) - local[:, 2]
-        aside = (sampled[2] - 0.5) * local[:, 2] / cameras.intrinsics[view, 0, 0]
+        over = sampled[0] / sampled[1].clamp_min(1e-6) - depths
+        aside = (sampled[2] - 0.5) * depths / cameras.intrinsics[view, 0, 0]
         past = torch.where(inside, torch.maximum(past, torch.where(sampled[1] > 0.5, over, aside)), past)
     field = past.clamp(-limit, limit).view((size,) * 3).numpy()
     # Pixels make steps in it.
@@ -237,7 +251,7 @@ def _nearest(points: Tensor, colors: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda at: table[torch.from_numpy(tree.query(at.numpy(), workers=-1)[1])]
 
 
-def _cell_centers(size: int) -> Tensor:
+def cell_centers(size: int) -> Tensor:
     """[size, size, size, 3] positions x, y, z of the cells in the order z, y, x."""
     axis = (torch.arange(size) + 0.5) * (2 / size) - 1
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")

@@ -80,8 +80,8 @@ def load_prompt_list(path: str | Path) -> list[str]:
     return prompts
 
 
-def read_user_text(path: Path, max_bytes: int, kind: str) -> str:
-    """The text of a small UTF-8 file that a user named; `kind` says in errors what it was meant to be."""
+def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:
+    """The contents of a small file that a user named; `kind` says in errors what it was meant to be."""
     try:
         if not path.is_file():
             problem = "is not a file" if path.exists() else "does not exist"
@@ -93,6 +93,12 @@ def read_user_text(path: Path, max_bytes: int, kind: str) -> str:
         raise UsageError(f"The {kind} {path} cannot be read ({reason}): check the path and its permissions.") from None
     if len(data) > max_bytes:
         raise UsageError(f"The {kind} {path} is larger than {max_bytes:,} bytes: give a smaller file.")
+    return data
+
+
+def read_user_text(path: Path, max_bytes: int, kind: str) -> str:
+    """As `read_user_bytes`, of a file of UTF-8 text."""
+    data = read_user_bytes(path, max_bytes, kind)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

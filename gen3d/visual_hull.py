@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import trimesh
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError
-from gen3d.export.mesh import vertex_colors
-from gen3d.initialisers import shape_from_distances
-from gen3d.rendering.lighting import studio_shading
+from gen3d.initialisers import cell_centers, colored_by_views, projected, shape_from_distances
 from gen3d.representations.shape import Shape
 
 LEVEL = 0.4
@@ -42,11 +39,7 @@ def shape_from_views(cameras: Cameras, rgba: Tensor, size: int = 96) -> Shape:
     distances = hull_distances(cameras, rgba[..., 3], size)
     if not bool((distances < 0).any()):
         raise Gen3DError("The silhouettes have nothing in common inside [-1, 1]^3: check the cameras of the views.")
-    surface = shape_from_distances(distances)
-    mesh = trimesh.Trimesh(surface.vertices.numpy(), surface.faces.numpy(), process=False)
-    lit = torch.from_numpy(vertex_colors(mesh, rgba[..., :3].clamp(0, 1), rgba[..., 3:].clamp(0, 1), cameras)[0])
-    albedo = (lit / studio_shading(surface.normals)).clamp(0, 1)
-    return Shape(surface.vertices, surface.faces, surface.normals, albedo, distances)
+    return colored_by_views(shape_from_distances(distances), rgba[..., :3], rgba[..., 3:], cameras)
 
 
 def hull_distances(cameras: Cameras, alpha: Tensor, size: int) -> Tensor:
@@ -55,19 +48,14 @@ def hull_distances(cameras: Cameras, alpha: Tensor, size: int) -> Tensor:
     A cell is as far outside as the view says that sees it farthest beside the silhouette. Distances are those of the
     pixels at the depth of the cell: never too large outside, and exact near edges that a view sees in profile.
     """
-    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    points = torch.stack([x, y, z], -1).view(-1, 3)
+    points = cell_centers(size).view(-1, 3)
     field = torch.full((size**3,), -torch.inf)
     open_cells = torch.arange(size**3)
-    viewmats = cameras.viewmats()
     for view in range(len(cameras)):
-        local = points[open_cells] @ viewmats[view, :3, :3].T + viewmats[view, :3, 3]  # OpenCV axes
-        pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
-        at = pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1
+        at, depths = projected(points[open_cells], cameras, view)
         beside = grid_sample(silhouette_distances(alpha[view])[None, None], at[None, None], align_corners=False)
-        away = beside[0, 0, 0] * local[:, 2] / cameras.intrinsics[view, 0, 0]
-        seen = (at.abs() < 1).all(1) & (local[:, 2] > 0)
+        away = beside[0, 0, 0] * depths / cameras.intrinsics[view, 0, 0]
+        seen = (at.abs() < 1).all(1) & (depths > 0)
         field[open_cells] = torch.where(seen, torch.maximum(field[open_cells], away), field[open_cells])
         open_cells = open_cells[field[open_cells] < FAR]
     # What no view sees cannot be told: empty.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -68,7 +70,7 @@ def test_best_sample_keeps_what_its_setting_prefers(prior: ShapePrior) -> None:
     assert any(torch.equal(other[0], code) for code in draw)
 
 
-def test_missing_weights_are_named(tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gen3d.selection.packaged_weights", lambda: tmp_path)
     load_guide.cache_clear()
     with pytest.raises(Gen3DError, match=r"clip\.safetensors"):

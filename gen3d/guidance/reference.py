@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from gen3d.cameras import OBJECT_RADIUS, Cameras, orbit
 from gen3d.config import ReferenceConfig
 from gen3d.errors import UsageError
+from gen3d.prompts import read_user_bytes
 from gen3d.rendering.views import Render
 
 MAX_BYTES = 50_000_000
@@ -66,18 +67,7 @@ def load_reference(path: str) -> ReferenceImage:
 
 def _open(path: str) -> Image.Image:
     """The decoded first frame, turned as its file says."""
-    file = Path(path).expanduser()
-    try:
-        if not file.is_file():
-            problem = "is not a file" if file.exists() else "does not exist"
-            raise UsageError(f"The reference image {path} {problem}: check the path.")
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"The reference image {path} cannot be read ({reason}): check the path.") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"The reference image {path} is larger than {MAX_BYTES:,} bytes: give a smaller one.")
+    data = read_user_bytes(Path(path).expanduser(), MAX_BYTES, "reference image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower

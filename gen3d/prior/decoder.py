@@ -84,26 +84,45 @@ class DecodedField:
 
 
 class FieldDecoder(nn.Module):
-    """Signed distance from the shape code; colour from both codes. `code` gives the linear part and is not trained."""
+    """Signed distance from the shape code; colour from both codes. `code` gives the linear part and is not trained.
+
+    widths: channels of the tri-planes at 8, 16, 32 and 64 texels. hidden: neurons of each layer of the two heads.
+    """
 
     def __init__(
-        self, code: LinearCode, widths: tuple[int, int, int, int] = (32, 32, 24, 12), hidden: int = 64
+        self, code: LinearCode, widths: tuple[int, int, int, int] = (64, 64, 48, 16), hidden: int = 96
     ) -> None:
         super().__init__()
         self._code = [code]  # a list, so that its buffers are not saved a second time with the decoder
+        self.widths, self.hidden = widths, hidden
         self.shape_planes = PlaneGenerator(code.shape_size, widths)
         self.color_planes = PlaneGenerator(code.shape_size + code.color_size, widths)
         planar = 3 * widths[-1]
         self.distance_head = _head(planar + len(NEIGHBOURS) + 3, hidden, 1)
         self.color_head = _head(2 * planar + len(NEIGHBOURS) + 6, hidden, 3)
 
-    def decode(self, shape_code: Tensor, color_code: Tensor) -> DecodedField:
-        """Expands codes [B, Ks], [B, Ka]; the result serves any number of queries."""
+    @staticmethod
+    def of_state(code: LinearCode, state: dict[str, Tensor]) -> FieldDecoder:
+        """The decoder with the weights `state`, which tell its sizes. Raises KeyError, RuntimeError if they do not."""
+        at_8, at_16, at_32 = (len(state[f"shape_planes.mix_{size}.bias"]) for size in (8, 16, 32))
+        widths = (at_8, at_16, at_32, len(state["shape_planes.to_64.bias"]) // 4)
+        decoder = FieldDecoder(code, widths, len(state["distance_head.0.bias"]))
+        decoder.load_state_dict(state)
+        return decoder
+
+    def decode(self, shape_code: Tensor, color_code: Tensor, plane_dtype: torch.dtype = torch.float32) -> DecodedField:
+        """Expands codes [B, Ks], [B, Ka]; the result serves any number of queries.
+
+        plane_dtype: what the convolutions of the tri-planes compute in; the planes come in float32 all the same.
+        """
+        with torch.autocast(shape_code.device.type, plane_dtype, enabled=plane_dtype != torch.float32):
+            shape_planes = self.shape_planes(shape_code)
+            color_planes = self.color_planes(torch.cat([shape_code, color_code], -1))
         return DecodedField(
             distance=self._code[0].decode_distance(shape_code),
             color=self._code[0].decode_color(color_code),
-            shape_planes=self.shape_planes(shape_code),
-            color_planes=self.color_planes(torch.cat([shape_code, color_code], -1)),
+            shape_planes=shape_planes.float(),
+            color_planes=color_planes.float(),
         )
 
     def query(self, field: DecodedField, points: Tensor) -> tuple[Tensor, Tensor]:

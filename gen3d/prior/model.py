@@ -70,10 +70,17 @@ class ShapePrior:
         return codes[:, : self.code.shape_size], codes[:, self.code.shape_size :]
 
     def sample(
-        self, features: Tensor, count: int, generator: torch.Generator, guidance_scale: float = 2.5, steps: int = 40
+        self,
+        features: Tensor,
+        count: int,
+        generator: torch.Generator,
+        guidance_scale: float = 2.5,
+        steps: int = 40,
+        guided_above: float = 0.5,
     ) -> Tensor:
-        """`count` codes [count, K] for the text features [768] of one prompt."""
-        return sample_codes(self.denoiser, features.expand(count, -1), guidance_scale, steps, generator)
+        """`count` codes [count, K] for the text features [768] of one prompt; the rest is as in `sample_codes`."""
+        text = features.expand(count, -1)
+        return sample_codes(self.denoiser, text, guidance_scale, steps, generator, guided_above)
 
     @torch.no_grad()
     def text_match(self, codes: Tensor, features: Tensor, generator: torch.Generator, draws: int = 32) -> Tensor:
@@ -166,8 +173,7 @@ class ShapePrior:
         try:
             code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
             code.load_state_dict(_dequantize(load_file(folder / CODE_FILE)))
-            decoder = FieldDecoder(code)
-            decoder.load_state_dict(_to_float(load_file(folder / DECODER_FILE)))
+            decoder = FieldDecoder.of_state(code, _to_float(load_file(folder / DECODER_FILE)))
             denoiser = CodeDenoiser(code.shape_size + code.color_size)
             denoiser.load_state_dict(_to_float(load_file(folder / DENOISER_FILE)))
             tensors, metadata = load_file(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)

@@ -50,3 +50,14 @@ def test_a_denoiser_learns_codes_by_text() -> None:
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
     drawn = sample_codes(model, texts, 1.5, 20, generator)
     assert torch.cdist(drawn, codes).argmin(1).tolist() == [0, 1]
+
+
+def test_guidance_stops_where_it_is_told_to() -> None:
+    model, text = tiny(), torch.randn(2, FEATURES)
+
+    def drawn(scale: float, above: float) -> torch.Tensor:
+        return sample_codes(model, text, scale, 10, torch.Generator().manual_seed(0), above)
+
+    assert torch.equal(drawn(4.0, 1.0), drawn(1.0, 0.0))
+    assert not torch.allclose(drawn(4.0, 0.5), drawn(4.0, 0.0))
+    assert not torch.allclose(drawn(4.0, 0.5), drawn(1.0, 0.0))
