@@ -71,7 +71,7 @@ GEN3D_API void gen3d_volume_lattice_backward(int64_t points, const float* coordi
   with_lattice(depth, height, width, channels, [&](auto lattice, auto constant) {
     constexpr int kAxes = sizeof(lattice.size) / 4, kChannels = decltype(constant)::value;
     if (values_grad) {
-      scatter<kAxes, kChannels>(lattice, points, coordinates, out_grad, values_grad, threads);
+      scatter<kChannels>(lattice, points, coordinates, out_grad, values_grad, threads);
     }
     if (points_grad) {
       points_backward<kAxes, kChannels>(lattice, points, coordinates, values, out_grad, points_grad, threads);

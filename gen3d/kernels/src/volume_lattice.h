@@ -1,8 +1,8 @@
 // Multilinear look-ups in lattices of feature vectors: the three planes of a tri-plane, or one dense grid.
 //
-// Lattices are stored with the channels last, so that a corner is one run of memory. Gradients are scattered slab by slab
-// (a slab is a run of rows of a plane or of sheets of a grid): a slab writes to its own rows and to the first one of the
-// next, so all even slabs can run side by side, and then all odd ones. The points alone decide where slabs begin.
+// Lattices are stored with the channels last, so that a corner is one run of memory. Gradients of a grid are scattered
+// slab by slab (a slab is a run of its sheets): a slab writes to its own sheets and to the first one of the next, so all
+// even slabs can run side by side, and then all odd ones. The points alone decide where slabs begin.
 #pragma once
 
 #include <utility>
@@ -50,6 +50,13 @@ struct Texel {
 };
 
 template <int K>
+GEN3D_INLINE float corner_weight(const float* fraction, int corner) {
+  float product = 1.0f;
+  for (int k = 0; k < K; ++k) product *= corner >> k & 1 ? fraction[k] : 1.0f - fraction[k];
+  return product;
+}
+
+template <int K>
 struct Cell {
   int64_t offset[1 << K];  // of the corners' feature vectors; bit k of a corner's number: the upper one along axis k
   float fraction[K], texels_per_unit[K];
@@ -71,11 +78,7 @@ struct Cell {
     }
   }
 
-  float weight(int corner) const {
-    float product = 1.0f;
-    for (int k = 0; k < K; ++k) product *= corner >> k & 1 ? fraction[k] : 1.0f - fraction[k];
-    return product;
-  }
+  float weight(int corner) const { return corner_weight<K>(fraction, corner); }
 
   __attribute__((always_inline)) inline void interpolate(const float* values, int channels, float* out) const {
     const float* from[1 << K];
@@ -101,21 +104,114 @@ struct Cell {
   }
 };
 
-// The points sorted by the slab they lie in, in ascending order within each: a counting sort, shared out by parts.
+constexpr int kAhead = 16;      // points whose gradients are fetched early: a slab's points are not neighbours in memory
+constexpr int kCacheLine = 16;  // floats
+
+// From a cell's lowest corner to each of its corners, in floats; an axis of one texel has no other corner.
 template <int K>
+struct CornerSteps {
+  int64_t step[1 << K] = {};
+
+  explicit CornerSteps(const Lattice<K>& lattice) {
+    for (int c = 0; c < 1 << K; ++c) {
+      int64_t stride = lattice.channels;
+      for (int k = K - 1; k >= 0; stride *= lattice.size[k--]) step[c] += (c >> k & 1) && lattice.size[k] > 1 ? stride : 0;
+    }
+  }
+};
+
+// Where some points lie on each of the three planes, found for all of them side by side: in turn with the additions, it
+// would wait for them.
+struct PlaneBlock {
+  static constexpr int kPoints = 16, kSheets = Lattice<2>::kSheets, kCorners = Lattice<2>::kCorners;
+  int32_t cell[kSheets][kPoints];  // the lowest corner, counted in texels of the plane
+  float weight[kSheets][kCorners][kPoints];
+
+  PlaneBlock(const Lattice<2>& lattice, const float* coordinates, int count) {
+    for (int sheet = 0; sheet < kSheets; ++sheet) {
+      const int down = Lattice<2>::coordinate(sheet, 0), across = Lattice<2>::coordinate(sheet, 1);
+#pragma omp simd
+      for (int i = 0; i < count; ++i) {
+        const Texel row(coordinates[3 * i + down], lattice.size[0]);
+        const Texel column(coordinates[3 * i + across], lattice.size[1]);
+        cell[sheet][i] = row.whole * lattice.size[1] + column.whole;
+        weight[sheet][0][i] = (1.0f - row.fraction) * (1.0f - column.fraction);
+        weight[sheet][1][i] = row.fraction * (1.0f - column.fraction);
+        weight[sheet][2][i] = (1.0f - row.fraction) * column.fraction;
+        weight[sheet][3][i] = row.fraction * column.fraction;
+      }
+    }
+  }
+};
+
+// Calls run(point, sheet, cell, weights) for points begin..end on each of the planes; a cell is counted in texels.
+template <class Run>
+GEN3D_INLINE void on_planes(const Lattice<2>& lattice, const float* coordinates, int64_t begin, int64_t end, Run run) {
+  for (int64_t first = begin; first < end; first += PlaneBlock::kPoints) {
+    const int count = static_cast<int>(std::min<int64_t>(PlaneBlock::kPoints, end - first));
+    const PlaneBlock block(lattice, coordinates + 3 * first, count);
+    for (int i = 0; i < count; ++i) {
+      for (int sheet = 0; sheet < PlaneBlock::kSheets; ++sheet) {
+        float weights[PlaneBlock::kCorners];
+        for (int c = 0; c < PlaneBlock::kCorners; ++c) weights[c] = block.weight[sheet][c][i];
+        run(first + i, sheet, block.cell[sheet][i], weights);
+      }
+    }
+  }
+}
+
+// Adds the gradients of three planes, given those of the features [N, 3 * channels]. Planes are small beside the points
+// that see them: parts of the points add to planes of their own, and the parts are added up. Points and planes alone
+// decide how many parts there are.
+template <int Channels>
+void scatter(const Lattice<2>& lattice, int64_t points, const float* coordinates, const float* out_grad,
+             float* values_grad, int threads) {
+  constexpr int kSheets = Lattice<2>::kSheets, kCorners = Lattice<2>::kCorners;
+  constexpr int64_t kWorth = 16, kMostParts = 8;  // additions to a texel that a copy of it is worth; parts
+  const int channels = Channels ? Channels : lattice.channels;
+  const CornerSteps<2> corners(lattice);
+  const int64_t floats = lattice.floats(), additions = points * kSheets * kCorners * channels;
+  const int64_t parts = std::max<int64_t>(1, std::min(kMostParts, additions / (kWorth * kSheets * floats)));
+  std::vector<float> others((parts - 1) * kSheets * floats);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+  for (int64_t part = 0; part < parts; ++part) {
+    float* sums = part ? others.data() + (part - 1) * kSheets * floats : values_grad;
+    const int64_t begin = points * part / parts, end = points * (part + 1) / parts;
+    on_planes(lattice, coordinates, begin, end, [&](int64_t n, int sheet, int32_t cell, const float* weights) {
+      const float* grad = out_grad + (n * kSheets + sheet) * channels;
+      float* low = sums + sheet * floats + int64_t{cell} * channels;
+      for (int c = 0; c < kCorners; ++c) {
+        float* to = low + corners.step[c];
+#pragma omp simd
+        for (int i = 0; i < channels; ++i) to[i] += weights[c] * grad[i];
+      }
+    });
+  }
+#pragma omp parallel for schedule(static, kChunk) num_threads(threads)
+  for (int64_t i = 0; i < kSheets * floats; ++i) {
+    for (int64_t part = 1; part < parts; ++part) values_grad[i] += others[(part - 1) * kSheets * floats + i];
+  }
+}
+
+// A point as the scatter to a grid wants it: which cell, and where in it.
+struct Placed {
+  int32_t point, cell;  // the cell's lowest corner, counted in voxels
+  float fraction[3];
+};
+
+// The points sorted by the slab they lie in, in ascending order within each: a counting sort, shared out by parts.
 struct PointsBySlab {
   std::vector<int64_t> starts;  // of each slab in the order, and the number of points
-  std::vector<int32_t> order;
+  std::vector<Placed> order;
 
-  PointsBySlab(const Lattice<K>& lattice, int sheet, int64_t points, const float* coordinates, int threads)
-      : order(points) {
+  PointsBySlab(const Lattice<3>& lattice, int64_t points, const float* coordinates, int threads) : order(points) {
     const int rows = lattice.size[0];
     std::vector<int32_t> row(points);
     std::vector<int64_t> counts(kParts * rows, 0);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int part = 0; part < kParts; ++part) {
       for (int64_t n = points * part / kParts; n < points * (part + 1) / kParts; ++n) {
-        row[n] = Texel(coordinates[3 * n + Lattice<K>::coordinate(sheet, 0)], rows).whole;
+        row[n] = Texel(coordinates[3 * n + Lattice<3>::coordinate(0, 0)], rows).whole;
         ++counts[part * rows + row[n]];
       }
     }
@@ -134,7 +230,14 @@ struct PointsBySlab {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int part = 0; part < kParts; ++part) {
       for (int64_t n = points * part / kParts; n < points * (part + 1) / kParts; ++n) {
-        order[next[part * slabs + slab[row[n]]]++] = static_cast<int32_t>(n);
+        Placed& placed = order[next[part * slabs + slab[row[n]]]++];
+        placed.point = static_cast<int32_t>(n);
+        placed.cell = 0;
+        for (int k = 0; k < 3; ++k) {
+          const Texel texel(coordinates[3 * n + Lattice<3>::coordinate(0, k)], lattice.size[k]);
+          placed.cell = placed.cell * lattice.size[k] + texel.whole;
+          placed.fraction[k] = texel.fraction;
+        }
       }
     }
   }
@@ -157,35 +260,30 @@ struct PointsBySlab {
   }
 };
 
-constexpr int kAhead = 16;      // points whose gradients are fetched early: a slab's points are not neighbours in memory
-constexpr int kCacheLine = 16;  // floats
-
-// Adds the gradients of the values, given those of the features [N, sheets * channels].
-template <int K, int Channels>
-void scatter(const Lattice<K>& lattice, int64_t points, const float* coordinates, const float* out_grad,
-                     float* values_grad, int threads) {
+// Adds the gradients of a grid, given those of the features [N, channels].
+template <int Channels>
+void scatter(const Lattice<3>& lattice, int64_t points, const float* coordinates, const float* out_grad,
+             float* values_grad, int threads) {
+  constexpr int kCorners = Lattice<3>::kCorners;
   const int channels = Channels ? Channels : lattice.channels;
-  const int64_t width = int64_t{channels} * Lattice<K>::kSheets;
-  for (int sheet = 0; sheet < Lattice<K>::kSheets; ++sheet) {
-    const PointsBySlab<K> sorted(lattice, sheet, points, coordinates, threads);
-    const int slabs = static_cast<int>(sorted.starts.size()) - 1;
-    for (int parity = 0; parity < 2; ++parity) {
+  const CornerSteps<3> corners(lattice);
+  const PointsBySlab sorted(lattice, points, coordinates, threads);
+  const int slabs = static_cast<int>(sorted.starts.size()) - 1;
+  for (int parity = 0; parity < 2; ++parity) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-      for (int slab = parity; slab < slabs; slab += 2) {
-        for (int64_t s = sorted.starts[slab]; s < sorted.starts[slab + 1]; ++s) {
-          const int64_t n = sorted.order[s];
-          const int64_t later = sorted.order[std::min(s + kAhead, sorted.starts[slab + 1] - 1)];
-          const float* later_grad = out_grad + later * width + int64_t{sheet} * channels;
-          for (int i = 0; i < channels; i += kCacheLine) __builtin_prefetch(later_grad + i);
-          __builtin_prefetch(coordinates + 3 * later);
-          const Cell<K> cell(lattice, sheet, coordinates + 3 * n);
-          const float* grad = out_grad + n * width + int64_t{sheet} * channels;
-          for (int c = 0; c < Lattice<K>::kCorners; ++c) {
-            const float weight = cell.weight(c);
-            float* to = values_grad + cell.offset[c];
+    for (int slab = parity; slab < slabs; slab += 2) {
+      const int64_t last = sorted.starts[slab + 1] - 1;
+      for (int64_t s = sorted.starts[slab]; s <= last; ++s) {
+        const float* later_grad = out_grad + int64_t{sorted.order[std::min(s + kAhead, last)].point} * channels;
+        for (int i = 0; i < channels; i += kCacheLine) __builtin_prefetch(later_grad + i);
+        const Placed& placed = sorted.order[s];
+        const float* grad = out_grad + int64_t{placed.point} * channels;
+        float* cell = values_grad + int64_t{placed.cell} * channels;
+        for (int c = 0; c < kCorners; ++c) {
+          const float weight = corner_weight<3>(placed.fraction, c);
+          float* to = cell + corners.step[c];
 #pragma omp simd
-            for (int i = 0; i < channels; ++i) to[i] += weight * grad[i];
-          }
+          for (int i = 0; i < channels; ++i) to[i] += weight * grad[i];
         }
       }
     }
