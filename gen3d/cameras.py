@@ -124,19 +124,25 @@ def random_orbit(
     elevation_range: tuple[float, float] = (-10.0, 45.0),
     radius_range: tuple[float, float] = (DEFAULT_RADIUS, DEFAULT_RADIUS),
     fov_range: tuple[float, float] = (DEFAULT_FOV, DEFAULT_FOV),
+    together: int = 1,
 ) -> Cameras:
     """Random views, stratified in azimuth so that a batch always sees several sides.
 
     elevation_range, fov_range (vertical): degrees; radius_range: distances to the origin, world units. Each view draws
-    its own, uniformly; a range of one value draws nothing.
+    its own, uniformly; a range of one value draws nothing. together: that many views, next to each other in the batch,
+    share one draw and stand evenly around the object (MVDream, Shi et al. 2023, has four); divides `views`.
     """
+    groups = views // together
     offset = torch.rand((), generator=generator) * 360.0
-    jitter = torch.rand(views, generator=generator)
-    azimuths = offset + (torch.arange(views) + jitter) * (360.0 / views)
+    jitter = torch.rand(groups, generator=generator)
+    # The groups share out what lies between the views of one.
+    turns = (torch.arange(groups) + jitter)[:, None] / views + torch.arange(together) / together
+    azimuths = offset + 360.0 * turns.flatten()
     low, high = elevation_range
-    elevations = low + (high - low) * torch.rand(views, generator=generator)
-    radii, fovs = (_within(bounds, views, generator) for bounds in (radius_range, fov_range))
-    return orbit(azimuths, elevations, size, radii, fovs)
+    elevations = low + (high - low) * torch.rand(groups, generator=generator)
+    radii, fovs = (_within(bounds, groups, generator) for bounds in (radius_range, fov_range))
+    each = [value.repeat_interleave(together) if isinstance(value, Tensor) else value for value in (radii, fovs)]
+    return orbit(azimuths, elevations.repeat_interleave(together), size, *each)
 
 
 def _within(bounds: tuple[float, float], count: int, generator: torch.Generator) -> float | Tensor:

@@ -5,7 +5,7 @@ Files are YAML mappings with the same names; `gen3d.config_io.load_config` reads
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass
@@ -418,7 +418,16 @@ class DiffusionConfig:
 class OptimizationConfig:
     steps: int = 150
     views_per_step: int = 4
+    views_together: int = 1
+    """Views that stand evenly around the object at one elevation, distance and field of view; 4 for a diffusion model
+    that sees four views at once."""
     resolution: int = 128
+    changes: tuple[float, ...] = ()
+    """Fractions of the run at which the next of `later_views` and `later_resolutions` holds, ascending."""
+    later_views: tuple[int, ...] = ()
+    """Views of a step after each of `changes`; nothing for `views_per_step` throughout."""
+    later_resolutions: tuple[int, ...] = ()
+    """Resolutions after each of `changes`; nothing for `resolution` throughout."""
     elevation_min: float = -10.0
     elevation_max: float = 45.0
     radius_min: float = 3.6547555
@@ -427,6 +436,15 @@ class OptimizationConfig:
     fov_min: float = 40.0
     """Smallest vertical field of view of a camera, degrees."""
     fov_max: float = 40.0
+
+    def at(self, progress: float) -> OptimizationConfig:
+        """The settings with the views and the resolution that hold at `progress`, 0..1 of the run."""
+        passed = sum(change <= progress for change in self.changes)
+        return replace(
+            self,
+            views_per_step=(self.views_per_step, *self.later_views)[passed if self.later_views else 0],
+            resolution=(self.resolution, *self.later_resolutions)[passed if self.later_resolutions else 0],
+        )
 
     @property
     def elevations(self) -> tuple[float, float]:

@@ -204,6 +204,9 @@ def _check_type(key: str, setting: Setting) -> Any:
             float | None: "a number or null",
             bool: "true or false",
             str: "text (try quotes)",
+            tuple[int, ...]: "a list of whole numbers",
+            tuple[float, ...]: "a list of numbers",
+            tuple[str, ...]: "a list of texts",
         }
         raise UsageError(
             f"'{key}' must be {wanted.get(hint, str(hint))}, but {setting.source} has {_show(value)}."

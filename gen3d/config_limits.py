@@ -7,7 +7,7 @@ import math
 import operator
 import re
 
-from gen3d.config import RunConfig
+from gen3d.config import OptimizationConfig, RunConfig
 from gen3d.errors import UsageError
 
 RECIPES = (
@@ -202,6 +202,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "diffusion.normalise_gradient": (0, 1e9),
     "optimization.steps": (1, 1_000_000),
     "optimization.views_per_step": (1, 256),
+    "optimization.views_together": (1, 256),
     "optimization.resolution": (16, 1024),
     "optimization.elevation_min": (-90, 90),
     "optimization.elevation_max": (-90, 90),
@@ -318,7 +319,32 @@ def validate(config: RunConfig) -> None:
         low, high = operator.attrgetter(small)(config), operator.attrgetter(large)(config)
         if low > high:
             raise UsageError(f"'{small}' is {low:g}, but may not be larger than '{large}', which is {high:g}.")
+    _check_changes(config.optimization)
     _check_guidance(config)
+
+
+def _check_changes(settings: OptimizationConfig) -> None:
+    """What the settings of views and resolutions ask of each other."""
+    changes = settings.changes
+    if list(changes) != sorted(set(changes)) or not all(0 < change < 1 for change in changes):
+        shown = ", ".join(f"{change:g}" for change in changes)
+        raise UsageError(f"'optimization.changes' is ({shown}), but must ascend between 0 and 1.")
+    for key, own in (("later_views", "views_per_step"), ("later_resolutions", "resolution")):
+        later, (low, high) = getattr(settings, key), LIMITS[f"optimization.{own}"]
+        if later and len(later) != len(changes):
+            raise UsageError(
+                f"'optimization.{key}' has {len(later)} values for {len(changes)} changes: give one for each of "
+                "'optimization.changes'."
+            )
+        if not all(low <= value <= high for value in later):
+            shown = ", ".join(map(str, later))
+            raise UsageError(f"'optimization.{key}' is ({shown}), but each must lie between {low:,} and {high:,}.")
+    for views in (settings.views_per_step, *settings.later_views):
+        if views % settings.views_together:
+            raise UsageError(
+                f"A step has {views} views, which is no multiple of 'optimization.views_together', "
+                f"{settings.views_together}."
+            )
 
 
 def _check_guidance(config: RunConfig) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gen3d.cameras import Cameras, random_orbit
-from gen3d.config import OptimizationConfig, RunConfig
+from gen3d.config import FieldGuidanceConfig, OptimizationConfig
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import extract_mesh
 from gen3d.prior.model import ShapePrior
@@ -46,11 +46,17 @@ class FieldTarget:
         return FieldTarget(Cameras(torch.eye(4)[None], torch.eye(3)[None], 1, 1), torch.empty(0))
 
     @staticmethod
-    def of(prior: ShapePrior, code: Tensor, config: RunConfig, generator: torch.Generator) -> FieldTarget:
+    def of(
+        prior: ShapePrior,
+        code: Tensor,
+        views: FieldGuidanceConfig,
+        settings: OptimizationConfig,
+        generator: torch.Generator,
+    ) -> FieldTarget:
         """Decodes `code` and renders it from random views. An empty field raises Gen3DError."""
-        surface = field_surface(prior, code, config.field_views.grid)
-        settings = config.optimization
-        cameras = _random_views(config.field_views.views, settings, generator)
+        surface = field_surface(prior, code, views.grid)
+        count = -(-views.views // settings.views_together) * settings.views_together
+        cameras = _random_views(count, settings, generator)
         return FieldTarget(cameras, torch.cat(surface.render(cameras), -1))
 
     def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:
@@ -58,7 +64,9 @@ class FieldTarget:
         count = settings.views_per_step
         if not len(self.views):
             return _random_views(count, settings, generator), None
-        pick = torch.randperm(len(self.cameras), generator=generator)[:count]
+        together = settings.views_together
+        groups = torch.randperm(len(self.cameras) // together, generator=generator)[: count // together]
+        pick = (groups[:, None] * together + torch.arange(together)).flatten()
         cameras = Cameras(
             self.cameras.c2w[pick], self.cameras.intrinsics[pick], self.cameras.width, self.cameras.height
         )
@@ -66,4 +74,12 @@ class FieldTarget:
 
 
 def _random_views(count: int, settings: OptimizationConfig, generator: torch.Generator) -> Cameras:
-    return random_orbit(count, settings.resolution, generator, settings.elevations, settings.radii, settings.fovs)
+    return random_orbit(
+        count,
+        settings.resolution,
+        generator,
+        settings.elevations,
+        settings.radii,
+        settings.fovs,
+        settings.views_together,
+    )

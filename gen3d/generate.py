@@ -250,6 +250,7 @@ def optimize(
             reporter.note(f"Stopped at step {step - 1} of {settings.steps}; exporting what there is.")
             break
         progress = (step - 1) / settings.steps
+        now = settings.at(progress)
         set_learning_rates(optimizer, progress, damping)
         times.lap(REST)
 
@@ -262,10 +263,10 @@ def optimize(
             times.lap("code")
             if uses_views and target.age % config.field_views.refresh_every == 0:
                 scene.code = torch.lerp(sampled_code, guided.target, follow)
-                target = FieldTarget.of(prior, scene.code, config, generator)
+                target = FieldTarget.of(prior, scene.code, config.field_views, now, generator)
                 times.lap("views")
 
-        cameras, wanted = target.draw(settings, generator)
+        cameras, wanted = target.draw(now, generator)
         render = representation.render(cameras)
         times.lap("render")
         terms["regular"] = representation.regularization(render, progress)

@@ -42,3 +42,26 @@ def test_every_view_draws_its_own_distance_and_angle() -> None:
     # All still look at the middle.
     middle = cameras.viewmats()[:, :3, 3]
     assert torch.allclose(middle[:, :2], torch.zeros(400, 2), atol=1e-5)
+
+
+def test_views_together_stand_at_right_angles_at_one_height() -> None:
+    cameras = random_orbit(8, 32, seeded(), (0.0, 30.0), (2.0, 3.0), (20.0, 60.0), together=4)
+    for four in (slice(0, 4), slice(4, 8)):
+        positions = cameras.positions[four]
+        assert torch.allclose(positions[:, 1], positions[:1, 1].expand(4), atol=1e-5)
+        assert torch.allclose(fovs(cameras)[four], fovs(cameras)[four][:1].expand(4))
+        flat = torch.nn.functional.normalize(positions[:, [0, 2]], dim=1)
+        turned = flat.roll(-1, 0)
+        assert torch.allclose((flat * turned).sum(1), torch.zeros(4), atol=1e-5)
+        assert torch.allclose((flat * flat.roll(2, 0)).sum(1), -torch.ones(4), atol=1e-5)
+    # The two groups see different sides.
+    assert (cameras.positions[0] - cameras.positions[4]).norm() > 0.1
+
+
+def test_a_run_changes_its_views_and_resolution_on_the_way() -> None:
+    settings = OptimizationConfig(
+        resolution=64, views_per_step=8, changes=(0.25, 0.5), later_resolutions=(128, 256), later_views=(8, 4)
+    )
+    at = [(settings.at(p).resolution, settings.at(p).views_per_step) for p in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)]
+    assert at == [(64, 8), (64, 8), (128, 8), (128, 8), (256, 4), (256, 4)]
+    assert OptimizationConfig(changes=(0.5,)).at(0.9) == OptimizationConfig(changes=(0.5,))

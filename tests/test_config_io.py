@@ -82,6 +82,10 @@ def test_override_values_are_yaml() -> None:
         ("code.weight=.nan", "'code.weight' is nan"),
         ("code.weight=.inf", "'code.weight' is inf"),
         ("code.t_min=0.9", "'code.t_min' is 0.9, but may not be larger than 'code.t_max'"),
+        ("optimization.changes=[0.5,0.2]", "must ascend between 0 and 1"),
+        ("optimization.later_views=[4]", "has 1 values for 0 changes"),
+        ("optimization.views_together=3", "no multiple of 'optimization.views_together', 3"),
+        ("optimization.changes=x", "must be a list of numbers"),
         ("export.viewer=1", "must be true or false"),
         ("seed=-1", "'seed' is -1"),
         ("seed=" + "9" * 5000, "is not valid YAML"),
@@ -149,7 +153,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     values: dict[str, Any] = {"prompt": draw(texts | st.sampled_from(["1e-3", "yes", "null", "1:30", "- a", "~"]))}
     for key, hint in leaf_types().items():
-        ordered = key.endswith(("_min", "_max", "count", "grid", "coarsest", "finest"))
+        ordered = key.endswith(("_min", "_max", "count", "grid", "coarsest", "finest", "views_together"))
         if key in LIMITS and not ordered:
             low, high = LIMITS[key]
             values[key] = draw(st.integers(int(low), int(high)) if hint is int else st.floats(low, high))

@@ -21,7 +21,7 @@ def ranged() -> RunConfig:
 def test_targets_match_their_cameras(tiny_prior: ShapePrior) -> None:
     config, generator = ranged(), torch.Generator().manual_seed(0)
     code = torch.zeros(1, tiny_prior.code_size)
-    target = FieldTarget.of(tiny_prior, code, config, generator)
+    target = FieldTarget.of(tiny_prior, code, config.field_views, config.optimization, generator)
     cameras, wanted = target.draw(config.optimization, generator)
     assert wanted is not None
     assert wanted.shape == (3, 32, 32, 4)
@@ -40,3 +40,15 @@ def test_without_targets_the_cameras_keep_to_the_settings() -> None:
     assert radii.min() >= 2.5
     assert radii.max() <= 6.0
     assert len(cameras.intrinsics[:, 0, 0].unique()) == 3
+
+
+def test_views_that_belong_together_are_drawn_together(tiny_prior: ShapePrior) -> None:
+    config, generator = ranged(), torch.Generator().manual_seed(0)
+    config.optimization.views_per_step, config.optimization.views_together, config.field_views.views = 4, 2, 7
+    code = torch.zeros(1, tiny_prior.code_size)
+    target = FieldTarget.of(tiny_prior, code, config.field_views, config.optimization, generator)
+    assert len(target.cameras) == 8  # whole pairs
+    cameras, _ = target.draw(config.optimization, generator)
+    heights = cameras.positions[:, 1].view(2, 2)
+    assert torch.allclose(heights[:, 0], heights[:, 1], atol=1e-5)
+    assert abs(heights[0, 0] - heights[1, 0]) > 1e-3

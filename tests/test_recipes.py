@@ -26,11 +26,12 @@ PUBLISHED = {
 
 def small(config: RunConfig) -> RunConfig:
     """The same recipe, small: fewer steps and pixels, and a fifth of the size of every representation."""
+    views = max(2, config.optimization.views_together)
     return replace(
         config,
         prior=replace(config.prior, sample_steps=4, candidates=2),
         field_views=replace(config.field_views, grid=24, views=4),
-        optimization=replace(config.optimization, steps=2, resolution=32, views_per_step=2),
+        optimization=replace(config.optimization, steps=2, resolution=32, views_per_step=views),
         splats=replace(config.splats, count=400, max_count=800),
         mesh=replace(config.mesh, faces=400, texture_size=32),
         dmtet=replace(config.dmtet, grid=16, color_grid=16),
