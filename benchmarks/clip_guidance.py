@@ -10,7 +10,8 @@ sees poses that were never optimised; `--judge FOLDER` adds another CLIP of `gen
 shapes is printed, too: that is about as well as anybody can do by that judge.
 
 The guide is nearly blind to hue around grey, so the ball is first painted in random colours and the one that the guide
-likes best is where the gradient starts; `--colors 0` begins at grey.
+likes best is where the gradient starts; `--colors 0` begins at grey. Several seeds are tried (`--starts`), and the
+guide, which sees no judge, picks one of the results.
 """
 
 from __future__ import annotations
@@ -118,6 +119,22 @@ def paint(scene: Primitives, guide: ClipGuidance, colors: int, views: int, size:
     scene.color_logits[0] = torch.logit(palette[int(torch.stack(scores).argmax())], eps=0.02)
 
 
+@torch.no_grad()
+def likeness(scene: Primitives, guide: ClipGuidance, size: int) -> float:
+    """What the guide thinks of a scene from eight sides, always by the same crops."""
+    guide.generator.manual_seed(0)
+    return float(guide(scene.render(turntable(8, size)), 0).similarity)
+
+
+def best_of(starts: int, seed: int, guide: ClipGuidance, *settings: int) -> Primitives:
+    """The scene that the guide likes best of `starts` optimisations from as many seeds. settings: of `optimise`."""
+    scenes = []
+    for start in range(seed, seed + starts):
+        guide.generator.manual_seed(start)
+        scenes.append(optimise(guide, *settings))
+    return max(scenes, key=lambda scene: likeness(scene, guide, settings[2]))
+
+
 def optimise(guide: ClipGuidance, steps: int, views: int, size: int, colors: int) -> Primitives:
     generator = guide.generator
     scene = grey_ball(generator)
@@ -189,6 +206,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--colors", type=int, default=32, help="random colours tried before the first step")
+    parser.add_argument("--starts", type=int, default=3, help="seeds tried for each prompt; the guide picks one result")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/clip_guidance"))
     args = parser.parse_args()
@@ -211,7 +229,7 @@ def main() -> None:
     for own, prompt in enumerate(prompts[: args.prompts]):
         guide = ClipGuidance.of(clip, prompt, GUIDANCE, torch.Generator().manual_seed(args.seed))
         began = time.perf_counter()
-        scene = optimise(guide, args.steps, args.views, args.size, args.colors)
+        scene = best_of(args.starts, args.seed, guide, args.steps, args.views, args.size, args.colors)
         seconds.append(time.perf_counter() - began)
         subject = subject_of(scene)
         sheet.append(subject.images[::2])

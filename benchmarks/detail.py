@@ -1,11 +1,11 @@
-"""What optimising adds to a sample: CLIP score and PSNR to the true views, for the same code.
+"""What the pipeline adds to a sample: CLIP score and PSNR to the true views.
 
     python benchmarks/detail.py --corpus corpus [--prompts FILE] [--count N] [--out FOLDER]
 
-Each prompt is sampled once. "sample" is the surface of the field that the shape prior drew, rendered as a mesh; "asset"
-is the scene made from it when the loop has run. The true views are the corpus views of the training object whose shape
-is nearest to the sample, so they are compared only where the sample plainly is that object: nearer than `--nearest` of
-the training objects' mean spacing.
+"plain" is one bare sample of the shape prior: the surface of the field that it drew, rendered as a mesh. "picked" is
+the one of several samples that the guide prefers, "asset" the scene made from that one when the loop has run. The true
+views are the corpus views of the training object whose shape is nearest to the picked sample, so they are compared only
+where that plainly is the object: nearer than `--nearest` of the training objects' mean spacing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,9 +43,12 @@ from gen3d.runs import RunFolder
 SHEET = 160
 Draw = Callable[[Cameras], Tensor]
 """Images [B, H, W, 3] on white of one scene."""
+Truth = tuple[Cameras, Tensor]
+TruthOf = Callable[[Tensor], Truth | None]
+"""Code [1, K] -> true views of the object that it plainly is, if it is one."""
 
 
-def true_views(corpus: Corpus, index: int) -> tuple[Cameras, Tensor]:
+def true_views(corpus: Corpus, index: int) -> Truth:
     """Cameras and images [V, 64, 64, 3] on white of a corpus object."""
     views = premultiplied(corpus.array("views")[index])
     return corpus_cameras(corpus, index), views[..., :3] + 1 - views[..., 3:]
@@ -57,37 +61,46 @@ def psnr(draw: Draw, cameras: Cameras, wanted: Tensor) -> float:
     return float(-10 * (small - wanted).square().mean().log10())
 
 
-def measure(
-    draw: Draw, prompt: str, evaluator: Evaluator, gallery: list[str], truth: tuple[Cameras, Tensor] | None
-) -> dict[str, float]:
+def measure(draw: Draw, prompt: str, evaluator: Evaluator, gallery: list[str], truth: Truth | None) -> dict[str, float]:
     scores = score_renders(evaluator, draw(held_out_cameras()), prompt, gallery)
     values = {"clip": scores["clip_score"], "top1": float(scores["top1"]), "top5": float(scores["top5"])}
     return values | ({"psnr": psnr(draw, *truth)} if truth else {})
 
 
-def run(config: RunConfig, prior: ShapePrior, corpus: Corpus, nearest: float, out: Path,
-        evaluator: Evaluator, gallery: list[str]) -> tuple[dict[str, float], dict[str, float], Tensor]:  # fmt: skip
-    """Measures of the sample and the asset of one prompt, and pictures of both and of the truth [6, S, S, 3]."""
+def run(
+    config: RunConfig, prior: ShapePrior, truth_of: TruthOf, out: Path, evaluator: Evaluator, gallery: list[str]
+) -> tuple[list[dict[str, float]], Tensor]:
+    """Measures of the plain sample, the picked one and the asset of one prompt, and pictures of the three and of the
+    truth [8, S, S, 3].
+    """
     generator = torch.Generator().manual_seed(config.seed)
     features = prior.text.encode([config.prompt])[0]
-    code = best_sample(prior, features, config, generator)
-    row, distance = prior.nearest_training_row(code)
-    truth = true_views(corpus, int(corpus.training_indices()[row])) if distance < nearest else None
-    surface = field_surface(prior, code, config.field_views.grid)
+    plain = best_sample(prior, features, single(config), torch.Generator().manual_seed(config.seed))
+    picked = best_sample(prior, features, config, generator)
+    truth = truth_of(picked)
 
-    def draw_sample(cameras: Cameras) -> Tensor:
-        rgb, alpha = surface.render(cameras)
-        return (rgb + 1 - alpha).clamp(0, 1)
+    def drawn(code: Tensor) -> Draw:
+        surface = field_surface(prior, code, config.field_views.grid)
 
-    scene = initial_scene(prior, code, config, generator)
+        def draw(cameras: Cameras) -> Tensor:
+            rgb, alpha = surface.render(cameras)
+            return (rgb + 1 - alpha).clamp(0, 1)
+
+        return draw
+
+    scene = initial_scene(prior, picked, config, generator)
     with StopFlag() as stop:
         optimize(scene, prior, features, config, RunFolder(out), LogReporter(), stop, generator)
-    draws: list[Draw] = [draw_sample, partial(on_white, scene.representation)]
-    before, after = (measure(draw, config.prompt, evaluator, gallery, truth) for draw in draws)
+    draws: list[Draw] = [drawn(plain), drawn(picked), partial(on_white, scene.representation)]
+    measures = [measure(draw, config.prompt, evaluator, gallery, truth) for draw in draws]
     pictures = [draw(turntable(2, SHEET, start=30.0)) for draw in draws]
     true = truth[1][:2] if truth else torch.ones(2, 64, 64, 3)
     pictures.append(torch.nn.functional.interpolate(true.permute(0, 3, 1, 2), SHEET).permute(0, 2, 3, 1))
-    return before, after, torch.cat(pictures)
+    return measures, torch.cat(pictures)
+
+
+def single(config: RunConfig) -> RunConfig:
+    return replace(config, prior=replace(config.prior, candidates=1))
 
 
 def main() -> None:
@@ -105,24 +118,30 @@ def main() -> None:
     prompts = prompts[:: max(1, len(prompts) // args.count)][: args.count]
     prior, corpus = ShapePrior.load(), Corpus(args.corpus)
     evaluator, gallery = Evaluator.load(), load_gallery()
-    pairs, sheet, labels = [], [], []
+    training = corpus.training_indices()
+
+    def truth_of(code: Tensor) -> Truth | None:
+        row, distance = prior.nearest_training_row(code)
+        return true_views(corpus, int(training[row])) if distance < args.nearest else None
+
+    found, sheet, labels = [], [], []
     for prompt in prompts:
         config = load_config(None, args.overrides, None, prompt=prompt, seed=args.seed)
         folder = args.out / slugify(prompt)
         folder.mkdir(parents=True, exist_ok=True)
-        before, after, pictures = run(config, prior, corpus, args.nearest, folder, evaluator, gallery)
-        pairs.append((before, after))
+        measures, pictures = run(config, prior, truth_of, folder, evaluator, gallery)
+        found.append(measures)
         sheet.append(pictures)
-        labels += [f"{prompt}: sample", "", "asset", "", "nearest object", ""]
-        print(prompt, *(f"{key} {before[key]:.3f} -> {after[key]:.3f}" for key in before), sep="  ")
-        write_png(args.out / "sheet.png", contact_sheet(torch.cat(sheet), 12, labels))
-    print("\n| | sample | asset | better in |\n|---|---|---|---|")
+        labels += [f"{prompt}: plain", "", "picked", "", "asset", "", "nearest object", ""]
+        print(prompt, *(f"{key} {' '.join(f'{m[key]:.3f}' for m in measures)}" for key in measures[0]), sep="  ")
+        write_png(args.out / "sheet.png", contact_sheet(torch.cat(sheet), 8, labels))
+    print("\n| | plain | picked | asset | asset better than plain in | than picked in |\n|---|---|---|---|---|---|")
     for key, name in {"clip": "CLIP score", "top1": "top-1", "top5": "top-5", "psnr": "PSNR, dB"}.items():
-        some = [(before[key], after[key]) for before, after in pairs if key in before]
+        some = [[m[key] for m in measures] for measures in found if key in measures[0]]
         if some:
-            better = sum(after > before for before, after in some)
-            means = (statistics.mean(column) for column in zip(*some, strict=True))
-            print(f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} | {better} of {len(some)} |")
+            means = " | ".join(f"{statistics.mean(column):.3f}" for column in zip(*some, strict=True))
+            better = [f"{sum(row[2] > row[other] for row in some)} of {len(some)}" for other in (0, 1)]
+            print(f"| {name} | {means} | {better[0]} | {better[1]} |")
 
 
 if __name__ == "__main__":

@@ -25,21 +25,11 @@ from gen3d.export.images import GAP, LABEL_HEIGHT, contact_sheet, write_png
 PROMPTS = ["a red chair", "a snowman", "a car"]
 
 
-def make(name: str, prompt: str, out: Path, overrides: list[str]) -> tuple[dict, list[np.ndarray]]:
-    """The facts of one run and its two pictures."""
+def run_gen3d(arguments: list[str], out: Path) -> tuple[dict, list[np.ndarray]]:
+    """The facts of one `gen3d` process with these arguments, and its asset from two sides."""
     began = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "gen3d",
-        prompt,
-        f"representation={name}",
-        *overrides,
-        "--quiet",
-        "--out",
-        str(out),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "gen3d", *arguments, "--quiet", "--out", str(out)], check=True,
+                   capture_output=True)  # fmt: skip
     seconds = time.perf_counter() - began
     folder = max(out.glob("*/*"), key=lambda path: path.stat().st_mtime)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -74,7 +64,7 @@ def main() -> None:
     for name in args.only:
         rows = []
         for prompt in args.prompts:
-            facts, tiles = make(name, prompt, args.out / name, args.overrides)
+            facts, tiles = run_gen3d([prompt, f"representation={name}", *args.overrides], args.out / name)
             rows.append(facts)
             pictures += tiles
             labels += [f"{name}: {prompt}", f"rank {facts['rank']}"]

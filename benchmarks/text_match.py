@@ -4,7 +4,9 @@
 
 Every prompt goes through the default pipeline without its exports; the scene is scored by the in-house CLIP, which
 guides nothing, at held-out poses, among the names of all training objects.
---bare adds, for each prompt, one plain sample of the shape prior as the initial scene, not optimised.
+--bare adds, for each prompt, one plain sample of the shape prior as the initial scene, not optimised. `candidates=4`
+makes the best of four seeds, as `gen3d --candidates 4` does: the judge ranks their drafts, so --judge FOLDER scores by
+another CLIP as well.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from gen3d.config_io import dump_config, load_config
 from gen3d.evaluation.encoder import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
 from gen3d.export.images import contact_sheet, write_png
-from gen3d.generate import best_sample, initial_scene, optimize
+from gen3d.generate import best_draft, first_scene, optimize
 from gen3d.interrupt import StopFlag
 from gen3d.outputs import on_white, views_of
 from gen3d.prior.model import ShapePrior
@@ -52,14 +54,17 @@ def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> Asse
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(config.seed)
     features = prior.text.encode([config.prompt])[0]
-    if bare:
-        config = replace(config, prior=replace(config.prior, candidates=1))
-    code = best_sample(prior, features, config, generator)
-    scene = initial_scene(prior, code, config, generator)
     folder.mkdir(parents=True, exist_ok=True)
-    if not bare:
-        with StopFlag() as stop:
-            optimize(scene, prior, features, config, RunFolder(folder), LogReporter(), stop, generator)
+    run, reporter = RunFolder(folder), LogReporter()
+    if bare:
+        config = replace(config, candidates=1, prior=replace(config.prior, candidates=1))
+    with StopFlag() as stop:
+        if config.candidates > 1:
+            scene, generator = best_draft(prior, features, config, run, reporter, stop)
+        else:
+            scene = first_scene(prior, features, config, generator)
+        if not bare:
+            optimize(scene, prior, features, config, run, reporter, stop, generator)
     seconds = time.perf_counter() - began
     (folder / "config.yaml").write_text(dump_config(config))
     name, distance = prior.nearest_training_object(scene.code)
@@ -98,13 +103,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--bare", action="store_true", help="score bare samples of the prior as well")
+    parser.add_argument("--judge", type=Path, help="folder of a second CLIP to score by, as gen3d/weights/guide")
+    parser.add_argument("--first", type=int, default=0, help="leave out the prompts before this one")
+    parser.add_argument("--count", type=int, help="how many of the prompts")
     parser.add_argument("--preset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/text_match"))
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
     args = parser.parse_args()
 
-    prompts = load_prompt_list(args.prompts)
+    prompts = load_prompt_list(args.prompts)[args.first :][: args.count]
     held_out = set(load_prompt_list(Path("prompts/attributes_heldout.txt")))
     prior = ShapePrior.load()
     evaluator, gallery = Evaluator.load(), load_gallery()
@@ -123,6 +131,9 @@ def main() -> None:
         write_sheet(assets, out / "sheet.png")
         print(table(report))
         print(binding(report, held_out))
+        if args.judge:
+            second = evaluate(Evaluator.load(args.judge), gallery, prompts, assets)["summary"]
+            print(f"by {args.judge}: {second}")
         print(
             f"{'bare samples' if bare else 'assets'}: {report['summary']}; median "
             f"{statistics.median(m['seconds'] for m in made):.1f} s, nearest training object at "

@@ -35,29 +35,38 @@ def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> Shape:
 
 @dataclass
 class FieldTarget:
-    """Views of the field that a code decodes to: what the scene should look like for the next steps."""
+    """Views of the field that a code decodes to: what the scene should look like for the next steps.
+
+    views: premultiplied RGBA [V, H, W, 4]. code, surface: what they show.
+    """
 
     cameras: Cameras
-    views: Tensor  # premultiplied RGBA [V, H, W, 4]
+    views: Tensor
+    code: Tensor | None = None
+    surface: Shape | None = None
     age: int = 0
 
     @staticmethod
     def empty() -> FieldTarget:
         return FieldTarget(Cameras(torch.eye(4)[None], torch.eye(3)[None], 1, 1), torch.empty(0))
 
-    @staticmethod
-    def of(
+    def renewed(
+        self,
         prior: ShapePrior,
         code: Tensor,
         views: FieldGuidanceConfig,
         settings: OptimizationConfig,
         generator: torch.Generator,
     ) -> FieldTarget:
-        """Decodes `code` and renders it from random views. An empty field raises Gen3DError."""
-        surface = field_surface(prior, code, views.grid)
+        """New random views of what `code` decodes to, which is decoded where it is another code than before.
+
+        An empty field raises Gen3DError.
+        """
+        same = self.code is not None and torch.equal(code, self.code)
+        surface = self.surface if same and self.surface else field_surface(prior, code, views.grid)
         count = -(-views.views // settings.views_together) * settings.views_together
         cameras = _random_views(count, settings, generator)
-        return FieldTarget(cameras, torch.cat(surface.render(cameras), -1))
+        return FieldTarget(cameras, torch.cat(surface.render(cameras), -1), code.clone(), surface)
 
     def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:
         """`settings.views_per_step` of the views; new random cameras and None where there are none."""

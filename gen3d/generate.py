@@ -263,7 +263,7 @@ def optimize(
             times.lap("code")
             if uses_views and target.age % config.field_views.refresh_every == 0:
                 scene.code = torch.lerp(sampled_code, guided.target, follow)
-                target = FieldTarget.of(prior, scene.code, config.field_views, now, generator)
+                target = target.renewed(prior, scene.code, config.field_views, now, generator)
                 times.lap("views")
 
         cameras, wanted = target.draw(now, generator)

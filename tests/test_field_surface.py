@@ -21,7 +21,7 @@ def ranged() -> RunConfig:
 def test_targets_match_their_cameras(tiny_prior: ShapePrior) -> None:
     config, generator = ranged(), torch.Generator().manual_seed(0)
     code = torch.zeros(1, tiny_prior.code_size)
-    target = FieldTarget.of(tiny_prior, code, config.field_views, config.optimization, generator)
+    target = FieldTarget.empty().renewed(tiny_prior, code, config.field_views, config.optimization, generator)
     cameras, wanted = target.draw(config.optimization, generator)
     assert wanted is not None
     assert wanted.shape == (3, 32, 32, 4)
@@ -46,9 +46,21 @@ def test_views_that_belong_together_are_drawn_together(tiny_prior: ShapePrior) -
     config, generator = ranged(), torch.Generator().manual_seed(0)
     config.optimization.views_per_step, config.optimization.views_together, config.field_views.views = 4, 2, 7
     code = torch.zeros(1, tiny_prior.code_size)
-    target = FieldTarget.of(tiny_prior, code, config.field_views, config.optimization, generator)
+    target = FieldTarget.empty().renewed(tiny_prior, code, config.field_views, config.optimization, generator)
     assert len(target.cameras) == 8  # whole pairs
     cameras, _ = target.draw(config.optimization, generator)
     heights = cameras.positions[:, 1].view(2, 2)
     assert torch.allclose(heights[:, 0], heights[:, 1], atol=1e-5)
     assert abs(heights[0, 0] - heights[1, 0]) > 1e-3
+
+
+def test_a_code_is_decoded_once(tiny_prior: ShapePrior) -> None:
+    config, generator = ranged(), torch.Generator().manual_seed(0)
+    code = torch.zeros(1, tiny_prior.code_size)
+    first = FieldTarget.empty().renewed(tiny_prior, code, config.field_views, config.optimization, generator)
+    second = first.renewed(tiny_prior, code, config.field_views, config.optimization, generator)
+    assert second.surface is first.surface
+    assert not torch.equal(second.cameras.c2w, first.cameras.c2w)
+    code += 0.1  # in place: what the target was made of has to be remembered
+    third = second.renewed(tiny_prior, code, config.field_views, config.optimization, generator)
+    assert third.surface is not first.surface

@@ -16,7 +16,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError
 from gen3d.prior.checkpoint import read_metadata, save_atomic
 from gen3d.prior.concepts import Concepts
-from gen3d.prior.decoder import DecodedField, FieldDecoder
+from gen3d.prior.decoder import DecodedField, FieldDecoder, sample_volume
 from gen3d.prior.denoiser import CodeDenoiser, sample_codes
 from gen3d.prior.encoder import LinearCode
 from gen3d.prior.text import TextEncoder
@@ -26,6 +26,9 @@ CODE_FILE, DECODER_FILE, DENOISER_FILE = (
     "prior_decoder.safetensors",
     "prior_denoiser.safetensors",
 )
+DECODED_BAND = 0.13
+"""World units from the surface of the linear code within which the decoder is asked; it moves no surface farther."""
+
 TRAINING_FILE, CONCEPTS_FILE = "prior_training.safetensors", "prior_concepts.json"
 
 
@@ -121,13 +124,19 @@ class ShapePrior:
 
     @torch.no_grad()
     def distance_grid(self, codes: Tensor, size: int) -> Tensor:
-        """Signed distances [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3 of one code [1, K]."""
+        """Signed distances [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3 of one code [1, K].
+
+        Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
+        """
         axis = (torch.arange(size) + 0.5) * (2 / size) - 1
         z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
         points = torch.stack([x, y, z], -1).view(1, -1, 3)
         field = self.field(codes)
-        parts = [self.decoder.distance_at(field, chunk) for chunk in points.split(65536, 1)]
-        return torch.cat(parts, 1).view(size, size, size)
+        distances = sample_volume(field.distance, points)[0, :, 0]
+        near = distances.abs() < DECODED_BAND
+        parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(65536, 1)]
+        distances[near] = torch.cat(parts) if parts else distances[near]
+        return distances.view(size, size, size)
 
     def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:
         """Name of the training object whose shape is nearest to code [1, K], and the distance over the mean spacing."""

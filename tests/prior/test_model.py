@@ -64,3 +64,18 @@ def test_unknown_words_are_named_with_the_nearest_concept(tiny_prior: ShapePrior
 
 def test_content_words() -> None:
     assert content_words("A Red ball, on the 3D-printed cube!") == ["red", "ball", "printed", "cube"]
+
+
+def test_the_decoded_band_misses_no_surface() -> None:
+    """Of the packaged prior: what is not asked near the coarse surface would have had the same sign."""
+    prior, size = ShapePrior.load(), 40
+    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    points = torch.stack([x, y, z], -1).view(1, -1, 3)
+    for row in (0, 300, 600):
+        code = prior.training.codes[row : row + 1]
+        with torch.no_grad():
+            asked = prior.decoder.distance_at(prior.field(code), points).view(size, size, size)
+        grid = prior.distance_grid(code, size)
+        assert torch.equal(grid < 0, asked < 0)
+        assert torch.allclose(grid[asked.abs() < 0.05], asked[asked.abs() < 0.05], atol=1e-5)
