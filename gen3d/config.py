@@ -398,6 +398,8 @@ class DiffusionConfig:
     of the prompt that speak against a view; nothing for no debiasing. Needs view_prompts."""
     source: str = ""
     """What the scene shows at the start, in words: what 'dds' edits from."""
+    latents_until: float = 0.0
+    """Fraction of the run in which the renders, colours and alpha, are taken for latents as they are (Fantasia3D)."""
     refine_steps: int = 50
     """Steps of a whole sampling; 'refine' takes the share t of them."""
     clip_gradient: float = 0.0

@@ -196,6 +196,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "diffusion.t_until": (0.001, 1),
     "diffusion.rescale": (0, 1),
     "diffusion.perp_neg_strength": (0, 100),
+    "diffusion.latents_until": (0, 1),
     "diffusion.refine_steps": (1, 1000),
     "diffusion.clip_gradient": (0, 1e9),
     "diffusion.clip_pixels": (0, 1e9),

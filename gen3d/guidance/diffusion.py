@@ -40,6 +40,8 @@ from gen3d.guidance.variational import ATTENTION, LowRankAdapter, VariationalRul
 from gen3d.guidance.view_prompts import directional
 from gen3d.rendering.views import Render
 
+LATENT_CHANNELS = 4
+
 
 @dataclass(frozen=True)
 class DiffusionStep:
@@ -96,7 +98,10 @@ class DiffusionGuidance:
             background = torch.rand(3, generator=self.generator).to(images)
         if self.config.rule == "refine":
             return self._refine(images, background, cameras, progress)
-        latents = prior.encode_image(images, background)
+        if progress < self.config.latents_until:
+            latents = self._as_latents(images)
+        else:
+            latents = prior.encode_image(images, background)
         draw = self._draw(latents.detach(), cameras, progress)
         if self.rule is not None:
             gradient = self.rule(draw)
@@ -108,6 +113,18 @@ class DiffusionGuidance:
             gradient = rules.dds(draw, rules.Reference(clean, self._predict(self.source, cameras)))
         gradient = tamed(finite(gradient), self.config)
         return DiffusionStep(distillation_loss(latents, gradient), _size(gradient))
+
+    def _as_latents(self, images: Tensor) -> Tensor:
+        """RGBA renders [B, H, W, 4] taken for latents themselves (Fantasia3D, Chen et al. 2023, section 3.2): coarse,
+        but without an encoder in the way. Raises UsageError for a prior whose latents are no four channels.
+        """
+        codec = getattr(self.prior, "codec", None)
+        if codec is None or codec.vae.config.latent_channels != LATENT_CHANNELS:
+            raise UsageError(
+                "'diffusion.latents_until' takes renders for latents of four channels, which this model does not have: "
+                "leave it at 0."
+            )
+        return resize(2 * images.permute(0, 3, 1, 2) - 1, self.prior.resolution // codec.downscale)
 
     def _draw(self, clean: Tensor, cameras: Cameras, progress: float) -> Draw:
         times = draw_times(self.times(progress), len(clean), self.generator, self.prior.views).to(clean)

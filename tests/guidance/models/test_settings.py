@@ -48,6 +48,7 @@ def gradient(config: RunConfig) -> torch.Tensor:
         ("diffusion.rule=dds", "diffusion.source=a grey ball"),
         ("diffusion.rule=refine", "diffusion.refine_steps=10", "diffusion.t_max=0.3"),
         ("diffusion.negative=blurry",),
+        ("diffusion.latents_until=0.5",),
         ("diffusion.guidance_scale_final=2",),
         ("diffusion.schedule=stepped", "diffusion.t_max_final=0.2", "diffusion.t_until=0.1"),
     ],
@@ -71,3 +72,13 @@ def test_a_normalised_gradient_has_the_size_that_was_asked_for(model_folder: Cal
 def test_an_edit_without_a_source_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"diffusion\.source"):
         configured(tmp_path / "nowhere", "diffusion.rule=dds")
+
+
+def test_renders_are_no_latents_of_a_prior_of_pixels(model_folder: Callable[[str], Path]) -> None:
+    with pytest.raises(UsageError, match=r"diffusion\.latents_until"):
+        gradient(configured(model_folder("if"), "diffusion.latents_until=0.5"))
+
+
+def test_renders_are_latents_only_until_then(model_folder: Callable[[str], Path]) -> None:
+    folder = model_folder("sd")
+    assert torch.equal(gradient(configured(folder, "diffusion.latents_until=0.2")), gradient(configured(folder)))
