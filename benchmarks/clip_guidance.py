@@ -9,9 +9,9 @@ shape prior, which reads the surface in its own code space with another text enc
 sees poses that were never optimised; `--judge FOLDER` adds another CLIP of `gen3d train clip`. How they rank the true
 shapes is printed, too: that is about as well as anybody can do by that judge.
 
-The guide is nearly blind to hue around grey, so the ball is first painted in random colours and the one that the guide
-likes best is where the gradient starts; `--colors 0` begins at grey. Several seeds are tried (`--starts`), and the
-guide, which sees no judge, picks one of the results.
+The guide is nearly blind to hue around grey and to corners around a ball, so some random colours are tried first, and
+then some random superquadrics in the best colour; the one that the guide likes best is where the gradient starts.
+`--colors 0 --shapes 0` begins with the grey ball.
 """
 
 from __future__ import annotations
@@ -99,47 +99,44 @@ def rank(scores: Tensor, own: int) -> int:
     return int((scores >= scores[own]).sum())
 
 
-def grey_ball(generator: torch.Generator) -> Primitives:
+def ball_shape() -> Superquadrics:
     one = torch.ones(1, 3)
-    ball = Superquadrics(0 * one, torch.tensor([[1.0, 0, 0, 0]]), 0.6 * one, torch.ones(1, 2), torch.zeros(1))
-    return Primitives(ball, 0.5 * one, RATES)
+    return Superquadrics(0 * one, torch.tensor([[1.0, 0, 0, 0]]), 0.6 * one, torch.ones(1, 2), torch.zeros(1))
 
 
 @torch.no_grad()
-def paint(scene: Primitives, guide: ClipGuidance, colors: int, views: int, size: int) -> None:
-    """Gives the scene the one of `colors` random colours that the guide likes best."""
-    palette = torch.cat([scene.colors, torch.rand(colors, 3, generator=guide.generator)])
-    cameras = turntable(views, size)
-    state = guide.generator.get_state()
-    scores = []
-    for color in palette:
-        scene.color_logits[0] = torch.logit(color, eps=0.02)
-        guide.generator.set_state(state)  # the same crops for all
-        scores.append(guide(scene.render(cameras), 0).similarity)
-    scene.color_logits[0] = torch.logit(palette[int(torch.stack(scores).argmax())], eps=0.02)
+def best_start(guide: ClipGuidance, colors: int, shapes: int, views: int, size: int) -> Primitives:
+    """The grey ball in the one of `colors` random colours that the guide likes best, then the one of `shapes` random
+    superquadrics in that colour; the ball is always among them.
+    """
+    cameras, generator = turntable(views, size), guide.generator
+    state = generator.get_state()
+
+    def likeness(scene: Primitives) -> float:
+        generator.set_state(state)  # the same crops for all
+        return float(guide(scene.render(cameras), 0).similarity)
+
+    ball = ball_shape()
+    palette = torch.cat([torch.full((1, 3), 0.5), torch.rand(colors, 3, generator=generator)])
+    color = max(palette, key=lambda color: likeness(Primitives(ball, color[None], RATES)))
+    generator.set_state(state)
+    tried = [ball, *(random_shape(generator) for _ in range(shapes))]
+    scenes = [Primitives(shape, color[None], RATES) for shape in tried]
+    best = max(scenes, key=likeness)
+    generator.set_state(state)
+    return best
 
 
-@torch.no_grad()
-def likeness(scene: Primitives, guide: ClipGuidance, size: int) -> float:
-    """What the guide thinks of a scene from eight sides, always by the same crops."""
-    guide.generator.manual_seed(0)
-    return float(guide(scene.render(turntable(8, size)), 0).similarity)
+def random_shape(generator: torch.Generator) -> Superquadrics:
+    """One upright superquadric: box-like to round to pinched, straight to pointed."""
+    size, exponent, taper = (torch.rand(1, count, generator=generator) for count in (3, 2, 1))
+    ball = ball_shape()
+    return Superquadrics(ball.centers, ball.quats, 0.2 + 0.6 * size, 0.1 + 1.4 * exponent, 1.8 * taper[0] - 0.9)
 
 
-def best_of(starts: int, seed: int, guide: ClipGuidance, *settings: int) -> Primitives:
-    """The scene that the guide likes best of `starts` optimisations from as many seeds. settings: of `optimise`."""
-    scenes = []
-    for start in range(seed, seed + starts):
-        guide.generator.manual_seed(start)
-        scenes.append(optimise(guide, *settings))
-    return max(scenes, key=lambda scene: likeness(scene, guide, settings[2]))
-
-
-def optimise(guide: ClipGuidance, steps: int, views: int, size: int, colors: int) -> Primitives:
+def optimise(guide: ClipGuidance, steps: int, views: int, size: int, colors: int, shapes: int) -> Primitives:
     generator = guide.generator
-    scene = grey_ball(generator)
-    if colors:
-        paint(scene, guide, colors, views, size)
+    scene = best_start(guide, colors, shapes, views, size)
     groups = [{**group, "lr_initial": group["lr"]} for group in scene.param_groups()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
     for step in range(steps):
@@ -206,7 +203,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--colors", type=int, default=32, help="random colours tried before the first step")
-    parser.add_argument("--starts", type=int, default=3, help="seeds tried for each prompt; the guide picks one result")
+    parser.add_argument("--shapes", type=int, default=32, help="random superquadrics tried before the first step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/clip_guidance"))
     args = parser.parse_args()
@@ -225,11 +222,11 @@ def main() -> None:
     before: dict[str, list[int]] = {name: [] for name in judges}
     after: dict[str, list[int]] = {name: [] for name in judges}
     seconds, sheet = [], []
-    start = subject_of(grey_ball(torch.Generator()))
+    start = subject_of(Primitives(ball_shape(), torch.full((1, 3), 0.5), RATES))
     for own, prompt in enumerate(prompts[: args.prompts]):
         guide = ClipGuidance.of(clip, prompt, GUIDANCE, torch.Generator().manual_seed(args.seed))
         began = time.perf_counter()
-        scene = best_of(args.starts, args.seed, guide, args.steps, args.views, args.size, args.colors)
+        scene = optimise(guide, args.steps, args.views, args.size, args.colors, args.shapes)
         seconds.append(time.perf_counter() - began)
         subject = subject_of(scene)
         sheet.append(subject.images[::2])
