@@ -2,8 +2,8 @@
 
     python benchmarks/rules.py [--rules sds csd ...] [--prompts FILE] [--count 20] [--steps 100] [--out FOLDER]
 
-Same representation, same steps, same draws a step, the shipped shape prior; a run starts from a grey ball, so that
-nothing but the rule brings the prompt in. Scored by the in-house CLIP that judges, at held-out poses, among the names
+Same representation (voxels), same steps, same draws a step, the shipped shape prior; a run starts from a grey ball, so
+that nothing but the rule brings the prompt in. Scored by the in-house CLIP that judges, at held-out poses, among the names
 of all training objects. `sample` is a plain sample of the prior, which no rule touched.
 """
 
@@ -76,9 +76,11 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=[SAMPLE, *RULES], choices=[SAMPLE, *RULES])
     parser.add_argument("--prompts", type=Path, default=Path("prompts/evaluation60.txt"))
     parser.add_argument("--count", type=int, default=20, help="how many of the prompts, evenly spread")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("outputs/rules"))
-    parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="key.sub=value")
+    parser.add_argument(
+        "--set", dest="overrides", nargs="*", default=["representation=voxels"], metavar="key.sub=value"
+    )
     args = parser.parse_args()
 
     prompts = load_prompt_list(args.prompts)
