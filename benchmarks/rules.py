@@ -3,8 +3,8 @@
     python benchmarks/rules.py [--rules sds csd ...] [--prompts FILE] [--count 20] [--steps 100] [--out FOLDER]
 
 Same representation (voxels), same steps, same draws a step, the shipped shape prior; a run starts from a grey ball, so
-that nothing but the rule brings the prompt in. Scored by the in-house CLIP that judges, at held-out poses, among the names
-of all training objects. `sample` is a plain sample of the prior, which no rule touched.
+that nothing but the rule brings the prompt in. Scored by the in-house CLIP that judges, at held-out poses, among the
+names of all training objects. `sample` is a plain sample of the prior, which no rule touched.
 """
 
 from __future__ import annotations
