@@ -95,6 +95,17 @@ def nouns(raw_name: str, model: str = "") -> list[str]:
     return [cleaned] if is_caption(cleaned) else []
 
 
+@lru_cache(maxsize=1024)
+def names_of(noun: str) -> frozenset[str]:
+    """Everything that the objects are called whose first name is `noun`: itself, synonyms, hypernyms.
+
+    "bmx bike" gives "bicycle" and "bike" as well.
+    """
+    lexicon = _lexicon()
+    entries = [*lexicon["nouns"].values(), *lexicon["models"].values()]
+    return frozenset({noun, *nouns(noun)}.union(*(entry for entry in entries if entry and entry[0] == noun)))
+
+
 def is_evaluable(raw_name: str) -> bool:
     """Whether the name makes a fair evaluation prompt: it says what the shape is, and the shape is not flat signage."""
     return _unescape(raw_name).lower() not in _lexicon()["skip"] and bool(nouns(raw_name))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gen3d.cameras import Cameras, orbit
 from gen3d.config_io import MAX_CONFIG_BYTES, parse_config
-from gen3d.corpus.lexicon import nouns, without_colors
+from gen3d.corpus.lexicon import names_of, without_colors
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
 from gen3d.evaluation.encoder import Evaluator
@@ -63,14 +63,14 @@ def distractors(prompt: str, gallery: Iterable[str]) -> list[str]:
     """
     gallery = list(dict.fromkeys(gallery))
     own = {name for name in gallery if mentions(prompt, name)}
-    general = own.union(*(nouns(name) for name in own))
+    general = own.union(*(names_of(name) for name in own))
     # What the prompt is about may be no entry itself: a "city bus" is a more special "bus" all the same.
     subject = {without_colors(re.sub(r"^(an?|the) ", "", prompt.strip().lower()))} if not own else set()
 
     def fits(name: str) -> bool:
         # Entries that name colours are told apart by them, so there the subject alone does not fit.
         subjects = own if without_colors(name) != name else own | subject
-        special = subjects.intersection(nouns(name)) or any(name.endswith(f" {noun}") for noun in subjects)
+        special = subjects.intersection(names_of(name)) or any(name.endswith(f" {noun}") for noun in subjects)
         return name in general or bool(special)
 
     return [name for name in gallery if not fits(name) and name.lower() != prompt.lower()]

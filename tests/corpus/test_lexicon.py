@@ -121,3 +121,10 @@ def test_attribute_prompts_flag_the_held_out_pairs() -> None:
     assert len(prompts) == 30
     assert [pair for pair in prompts if captions.is_held_out_pair(*pair)] == held
     assert {noun for _, noun in prompts} <= known_nouns()
+
+
+def test_an_object_has_every_name_of_its_entry() -> None:
+    assert {"bmx bike", "bicycle", "bike"} <= lexicon.names_of("bmx bike")
+    assert "potted plant" in lexicon.names_of("peace lily")
+    assert "peace lily" not in lexicon.names_of("potted plant")  # other objects are called so, but not first
+    assert lexicon.names_of("no such thing") == {"no such thing"}
