@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gen3d.cameras import Cameras, orbit
 from gen3d.errors import Gen3DError
-from gen3d.export.mesh import extract_mesh, vertex_colors
+from gen3d.export.mesh import extract_mesh, surface_of_field, vertex_colors
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.oriented_points import neighbourhoods, signed_field
@@ -33,7 +33,6 @@ _EXACT_CELLS = 3.0
 _SHEET_CELLS = 0.75
 _VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 _VIEW_SIZE = 128
-_CARVE_CELLS, _CARVE_BLUR = 4.0, 0.4
 
 Color = tuple[float, float, float]
 Vector = tuple[float, float, float]
@@ -134,7 +133,7 @@ def shape_from_mesh(mesh: trimesh.Trimesh, size: int = GRID, seed: int = 0) -> S
 
 def shape_from_representation(scene: Representation, size: int = GRID) -> Shape:
     """What a representation looks like by now, as the shape of the next one, in its own colours without the studio
-    lighting: its mesh where it has one, else what no view sees through (see `carved_distances`).
+    lighting: its mesh where it has one, else the surface of its field at the level that looks most like its renders.
 
     Raises Gen3DError where its views show nothing.
     """
@@ -143,11 +142,10 @@ def shape_from_representation(scene: Representation, size: int = GRID) -> Shape:
     source = scene.mesh_source(size)
     with torch.no_grad():
         parts = [scene.render(cameras[start : start + 4]) for start in range(0, len(cameras), 4)]
-    rgb, alpha, depth = (torch.cat([getattr(part, name) for part in parts]).cpu() for name in ("rgb", "alpha", "depth"))
-    if isinstance(source, trimesh.Trimesh):
-        shape = shape_from_mesh(source, size)
-    else:
-        shape = shape_from_distances(carved_distances(depth, alpha, cameras, size))
+    rgb, alpha = (torch.cat([getattr(part, name) for part in parts]).cpu() for name in ("rgb", "alpha"))
+    if isinstance(source, Tensor):
+        source, _ = surface_of_field(source.numpy(), alpha, cameras)
+    shape = shape_from_mesh(source, size)
     return colored_by_views(shape, rgb, alpha, cameras)
 
 
@@ -159,41 +157,6 @@ def colored_by_views(shape: Shape, rgb: Tensor, alpha: Tensor, cameras: Cameras)
     lit = torch.from_numpy(vertex_colors(mesh, rgb.clamp(0, 1), alpha.clamp(0, 1), cameras)[0])
     albedo = (lit / studio_shading(shape.normals)).clamp(0, 1)
     return Shape(shape.vertices, shape.faces, shape.normals, albedo, shape.distances)
-
-
-def projected(points: Tensor, cameras: Cameras, view: int) -> tuple[Tensor, Tensor]:
-    """Where camera `view` sees points [N, 3]: [N, 2], -1..1 across the image as `grid_sample` has it, and their depths
-    [N].
-    """
-    viewmat = cameras.viewmats()[view]
-    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]  # OpenCV axes
-    pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
-    return pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1, local[:, 2]
-
-
-def carved_distances(depth: Tensor, alpha: Tensor, cameras: Cameras, size: int) -> Tensor:
-    """Signed distances [size, size, size] of what is left when every view has cut away the space that it looks through
-    (Curless and Levoy 1996, space carving). Hollow and thin-shelled scenes come out solid.
-
-    depth: [B, H, W, 1] premultiplied; alpha: [B, H, W, 1]. A cell is as far outside as the view that sees farthest
-    past it says. Exact to the first order near surfaces that some view meets head on, and at most `_CARVE_CELLS` cells.
-    """
-    points = cell_centers(size).view(-1, 3)
-    limit = _CARVE_CELLS * 2 / size
-    # Beside the silhouette a cell is as far outside as the silhouette is away, in pixels.
-    beside = np.stack([ndimage.distance_transform_edt(mask) for mask in (alpha[..., 0] <= 0.5).numpy()])
-    images = torch.cat([depth, alpha, torch.from_numpy(beside).float()[..., None]], -1).permute(0, 3, 1, 2)
-    past = torch.full((len(points),), -limit)
-    for view in range(len(cameras)):
-        at, depths = projected(points, cameras, view)
-        inside = (at.abs() < 1).all(1)
-        sampled = torch.nn.functional.grid_sample(images[view, None], at[None, None], align_corners=False)[0, :, 0]
-        over = sampled[0] / sampled[1].clamp_min(1e-6) - depths
-        aside = (sampled[2] - 0.5) * depths / cameras.intrinsics[view, 0, 0]
-        past = torch.where(inside, torch.maximum(past, torch.where(sampled[1] > 0.5, over, aside)), past)
-    field = past.clamp(-limit, limit).view((size,) * 3).numpy()
-    # Pixels make steps in it.
-    return torch.from_numpy(ndimage.gaussian_filter(field, _CARVE_BLUR, mode="nearest"))
 
 
 def winding_inside(mesh: trimesh.Trimesh, size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn.functional import grid_sample, interpolate
 
 from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError
-from gen3d.initialisers import cell_centers, colored_by_views, projected, shape_from_distances
+from gen3d.initialisers import cell_centers, colored_by_views, shape_from_distances
 from gen3d.representations.shape import Shape
 
 LEVEL = 0.4
@@ -52,7 +52,7 @@ def hull_distances(cameras: Cameras, alpha: Tensor, size: int) -> Tensor:
     field = torch.full((size**3,), -torch.inf)
     open_cells = torch.arange(size**3)
     for view in range(len(cameras)):
-        at, depths = projected(points[open_cells], cameras, view)
+        at, depths = _projected(points[open_cells], cameras, view)
         beside = grid_sample(silhouette_distances(alpha[view])[None, None], at[None, None], align_corners=False)
         away = beside[0, 0, 0] * depths / cameras.intrinsics[view, 0, 0]
         seen = (at.abs() < 1).all(1) & (depths > 0)
@@ -75,3 +75,13 @@ def silhouette_distances(alpha: Tensor) -> Tensor:
     # The outline runs half way between a sample inside and one outside.
     signed = outside - inside + np.where(mask, 0.5, -0.5)
     return torch.from_numpy(signed).float() / _FINER
+
+
+def _projected(points: Tensor, cameras: Cameras, view: int) -> tuple[Tensor, Tensor]:
+    """Where camera `view` sees points [N, 3]: [N, 2], -1..1 across the image as `grid_sample` has it, and their depths
+    [N].
+    """
+    viewmat = cameras.viewmats()[view]
+    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]  # OpenCV axes
+    pixels = (local / local[:, 2:]) @ cameras.intrinsics[view].T
+    return pixels[:, :2] * 2 / pixels.new_tensor([cameras.width, cameras.height]) - 1, local[:, 2]

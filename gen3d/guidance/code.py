@@ -81,13 +81,18 @@ class CodeGuidance:
         return CodeStep(loss, code.detach() - gradient, t)
 
 
+INVERSION_START = 0.25
+"""Where inversions of a code begin. The denoiser predicts codes, so its noise is its error over t: what an inversion
+from lower times takes for noise is, for a code that no object has, many times too large, and the run blows up.
+"""
+
 CODE_RULES: dict[str, Rule] = {
     "sds": partial(rules.sds, weight=rules.sigma_over_alpha),
     "sjc": rules.sjc,
     "csd": partial(rules.csd, weight=rules.sigma_over_alpha),
     "nfsd": partial(rules.nfsd, weight=rules.sigma_over_alpha),
-    "ism": rules.ism,
-    "sdi": rules.sdi,
+    "ism": partial(rules.ism, start=INVERSION_START),
+    "sdi": partial(rules.sdi, start=INVERSION_START),
     "reconstruction": rules.reconstruction,
 }
 """The rules of `rules.RULES` with the weight sigma / alpha, for which a gradient is a difference of clean codes."""

@@ -134,8 +134,9 @@ class ShapePrior:
         field = self.field(codes)
         distances = sample_volume(field.distance, points)[0, :, 0]
         near = distances.abs() < DECODED_BAND
-        parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(65536, 1)]
-        distances[near] = torch.cat(parts) if parts else distances[near]
+        if bool(near.any()):
+            parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(65536, 1)]
+            distances[near] = torch.cat(parts)
         return distances.view(size, size, size)
 
     def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:

@@ -16,6 +16,7 @@ from gen3d.guidance.paths import FlowPath, noise_from_clean
 from gen3d.guidance.rules import RULES
 from gen3d.guidance.variational import VariationalRule
 from gen3d.prior.denoiser import CodeDenoiser
+from gen3d.prior.model import ShapePrior
 from gen3d.schedule import annealed_time, exponential, linear
 
 
@@ -89,3 +90,16 @@ def test_schedules() -> None:
     assert times[0] == pytest.approx(0.9)
     assert times[-1] == pytest.approx(0.1)
     assert all(a > b for a, b in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("rule", ["ism", "sdi"])
+def test_inversions_of_codes_that_no_object_has_stay_in_bounds(rule: str) -> None:
+    """Descent from the mean code of the packaged prior; from a lower start of the inversion it grows without limit."""
+    prior = ShapePrior.load()
+    settings = CodeGuidanceConfig(rule=rule, guidance_scale=1.0, t_max=0.9, t_min=0.1)
+    generator = torch.Generator().manual_seed(0)
+    guidance = CodeGuidance.of(prior.denoiser, prior.text.encode(["a red chair"])[0], settings, generator)
+    code = torch.zeros(1, prior.code_size)
+    for step in range(30):
+        code = torch.lerp(code, guidance(code, step / 30).target, 0.3)
+    assert code.norm() < 2 * prior.training.codes.norm(dim=1).max()

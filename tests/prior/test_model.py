@@ -79,3 +79,9 @@ def test_the_decoded_band_misses_no_surface() -> None:
         grid = prior.distance_grid(code, size)
         assert torch.equal(grid < 0, asked < 0)
         assert torch.allclose(grid[asked.abs() < 0.05], asked[asked.abs() < 0.05], atol=1e-5)
+
+
+def test_a_code_without_any_surface_gives_a_grid_all_the_same(tiny_prior: ShapePrior) -> None:
+    """Of one sign, so that `field_surface` can say that it is empty."""
+    tiny_prior.code.shape_mean.fill_(1.0)
+    assert bool((tiny_prior.distance_grid(torch.zeros(1, tiny_prior.code_size), 12) > 0).all())
