@@ -129,7 +129,7 @@ def test_a_representation_becomes_the_shape_of_the_next(kind: str) -> None:
     # It looks like the renders, and the discs of a point cloud stand out over the surface that they lie on.
     cameras = orbit(torch.arange(4) * 90.0, 10.0, 96)
     with torch.no_grad():
-        assert silhouette_iou(as_mesh(shape), scene.render(cameras).alpha[..., 0], cameras) > 0.97
+        assert silhouette_iou(as_mesh(shape), scene.render(cameras).alpha[..., 0], cameras) > 0.95
     assert volume(shape) == pytest.approx(BALL, rel=0.1 if kind == "splats" else 0.2)
     assert shape.albedo.mean(0).tolist() == pytest.approx([0.8, 0.2, 0.2], abs=0.06)
 
