@@ -21,6 +21,9 @@ WARMUP = 30
 TEXT_DROP = 0.1
 T_MIN, T_MAX = 0.02, 0.6
 """Diffusion times are log-uniform in this range. The residual is faint: above, all times look alike."""
+UNSEEN = 0.75
+"""Share of a batch that is given no noisy view, which is what is left of one at t = 1: there the network learns the
+expected view, which is what a scene is compared with."""
 
 
 def view_loss(model: ViewPrior, batch: ViewBatch, generator: torch.Generator) -> Tensor:
@@ -28,9 +31,11 @@ def view_loss(model: ViewPrior, batch: ViewBatch, generator: torch.Generator) ->
     count = len(batch.true)
     span = math.log(T_MAX / T_MIN)
     t = T_MIN * torch.exp(span * torch.rand(count, generator=generator))
+    unseen = torch.rand(count, generator=generator) < UNSEEN
+    t = torch.where(unseen, 1.0, t)
     drop = torch.rand(count, generator=generator) < TEXT_DROP
     text = torch.where(drop[:, None], model.null_text.expand_as(batch.text), batch.text)
-    noise = torch.randn(batch.true.shape, generator=generator)
+    noise = torch.randn(batch.true.shape, generator=generator) * ~unseen.view(-1, 1, 1, 1)
     noisy = (1 - t).view(-1, 1, 1, 1) * batch.true + t.view(-1, 1, 1, 1) * noise
     error = model.denoise(noisy, t, batch.coarse, text, batch.camera) - batch.true
     return (error / model.scales(t)[1]).square().mean()

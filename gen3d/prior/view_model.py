@@ -93,6 +93,12 @@ class ViewPrior(nn.Module):
         correction = F.pixel_shuffle(answer, FOLD).permute(0, 2, 3, 1)
         return coarse + skip * residual + out * correction
 
+    def expected(self, coarse: Tensor, text: Tensor, camera: Tensor) -> Tensor:
+        """The mean [B, 64, 64, 4] of all clean views that the coarse one may stand for, not clamped: the prediction at
+        t = 1, where a noisy view says nothing and none is given. Arguments as in `denoise`.
+        """
+        return self.denoise(torch.zeros_like(coarse), coarse.new_ones(len(coarse)), coarse, text, camera)
+
     @torch.no_grad()
     def refine(
         self,
