@@ -1,4 +1,4 @@
-"""Wall time of whole `gen3d` processes, import and export included, for the default recipe, the draft preset and the best of four seeds.
+"""Wall time of whole `gen3d` processes, import and export included: default recipe, draft preset and best of four.
 
 python benchmarks/time_to_asset.py [--repeats 3] [--prompt "a wooden chair"]
 """
