@@ -257,8 +257,8 @@ class CodeGuidanceConfig:
     weight: float = 0.1
     weight_final: float | None = None
     """Weight at the end of the run, to which it changes linearly; null for the same throughout."""
-    rule: str = "sds"
-    """Of `gen3d.guidance.code.CODE_RULES`, or 'vsd'."""
+    rule: str = "sdi"
+    """Of `gen3d.guidance.code.CODE_RULES`, or 'vsd'; the default came out first in `benchmarks/rules.py`."""
     guidance_scale: float = 1.0
     """The sample was drawn with guidance; more of it at every step would pull the scene off what was drawn."""
     t_max: float = 0.5
@@ -285,6 +285,8 @@ class FieldGuidanceConfig:
     """Steps after which the code is decoded and seen from new sides."""
     views: int = 24
     """Views rendered at each refresh; every step compares some of them."""
+    detail: float = 1.0
+    """Share, 0..1, of what the view prior expects the field's views to lack that is added to them. 0: off."""
 
 
 @dataclass

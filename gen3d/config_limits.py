@@ -172,6 +172,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "field_views.grid": (16, 256),
     "field_views.refresh_every": (1, 1_000_000),
     "field_views.views": (1, 1000),
+    "field_views.detail": (0, 1),
     "view_prior.weight": (0, 1000),
     "view_prior.t_max": (0.001, 0.999),
     "view_prior.t_min": (0.001, 0.999),

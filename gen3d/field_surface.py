@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from gen3d.export.mesh import extract_mesh
 from gen3d.prior.model import ShapePrior
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.representations.shape import Shape
+
+Refine = Callable[[Tensor, Cameras], Tensor]
+"""(premultiplied RGBA views [B, H, W, 4], their cameras) -> the same views with more detail."""
 
 
 @torch.no_grad()
@@ -57,8 +61,10 @@ class FieldTarget:
         views: FieldGuidanceConfig,
         settings: OptimizationConfig,
         generator: torch.Generator,
+        refine: Refine | None = None,
     ) -> FieldTarget:
-        """New random views of what `code` decodes to, which is decoded where it is another code than before.
+        """New random views of what `code` decodes to, which is decoded where it is another code than before. refine:
+        adds what the field cannot hold.
 
         An empty field raises Gen3DError.
         """
@@ -66,7 +72,8 @@ class FieldTarget:
         surface = self.surface if same and self.surface else field_surface(prior, code, views.grid)
         count = -(-views.views // settings.views_together) * settings.views_together
         cameras = _random_views(count, settings, generator)
-        return FieldTarget(cameras, torch.cat(surface.render(cameras), -1), code.clone(), surface)
+        seen = torch.cat(surface.render(cameras), -1)
+        return FieldTarget(cameras, refine(seen, cameras) if refine else seen, code.clone(), surface)
 
     def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:
         """`settings.views_per_step` of the views; new random cameras and None where there are none."""

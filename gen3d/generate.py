@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from gen3d.evaluation.encoder import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import held_out_cameras, score_renders
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.guidance.code import CodeGuidance
-from gen3d.guidance.views import ViewGuidance
+from gen3d.guidance.views import ViewGuidance, expected_views
 from gen3d.guidance.weights import is_used, weight_at
 from gen3d.guides import image_guides
 from gen3d.initialisers import shape_from_blob, shape_from_box, shape_from_representation, shape_from_sphere
@@ -233,6 +234,9 @@ def optimize(
     detail = None
     if config.view_prior.weight > 0:
         detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
+    refine = None
+    if config.field_views.detail > 0 and is_used(config.field_views):
+        refine = partial(expected_views, ViewPrior.load(), features, config.field_views.detail)
     guides = image_guides(config, generator, representation)
     appearance = Appearance(config.appearance, representation.outputs, generator)
     check_render_terms(representation, config.regularizers)
@@ -263,7 +267,7 @@ def optimize(
             times.lap("code")
             if uses_views and target.age % config.field_views.refresh_every == 0:
                 scene.code = torch.lerp(sampled_code, guided.target, follow)
-                target = target.renewed(prior, scene.code, config.field_views, now, generator)
+                target = target.renewed(prior, scene.code, config.field_views, now, generator, refine)
                 times.lap("views")
 
         cameras, wanted = target.draw(now, generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from gen3d.cameras import Cameras
 from gen3d.config import OptimizationConfig, RunConfig
 from gen3d.field_surface import FieldTarget, field_surface
 from gen3d.prior.model import ShapePrior
@@ -64,3 +65,19 @@ def test_a_code_is_decoded_once(tiny_prior: ShapePrior) -> None:
     code += 0.1  # in place: what the target was made of has to be remembered
     third = second.renewed(tiny_prior, code, config.field_views, config.optimization, generator)
     assert third.surface is not first.surface
+
+
+def test_targets_are_refined_for_the_cameras_that_see_them(tiny_prior: ShapePrior) -> None:
+    config, code = ranged(), torch.zeros(1, tiny_prior.code_size)
+
+    def refine(views: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+        assert len(cameras) == len(views)
+        return 0.5 * views
+
+    plain, refined = (
+        FieldTarget.empty().renewed(
+            tiny_prior, code, config.field_views, config.optimization, torch.Generator().manual_seed(0), how
+        )
+        for how in (None, refine)
+    )
+    assert torch.equal(refined.views, 0.5 * plain.views)

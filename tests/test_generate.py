@@ -105,16 +105,17 @@ def test_the_same_seed_gives_the_same_bytes(small_config: RunConfig) -> None:
     assert run_once(small_config)[1]["splats"].read_bytes() != first
 
 
+@pytest.mark.parametrize(("section", "setting"), [("view_prior", "weight"), ("field_views", "detail")])
 def test_the_view_prior_changes_the_asset_and_repeats_itself(
-    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+    small_config: RunConfig, section: str, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     prior = ViewPrior(widths=(8, 16), groups=4).eval().requires_grad_(False)
     torch.nn.init.normal_(prior.unet.conv_out.weight, std=0.1)
     monkeypatch.setattr(ViewPrior, "load", staticmethod(lambda folder=None: prior))
-    small_config.view_prior.weight = 0.0
+    setattr(getattr(small_config, section), setting, 0.0)
     without = run_once(small_config)[1]["splats"].read_bytes()
-    small_config.view_prior.weight = 1.0
+    setattr(getattr(small_config, section), setting, 1.0)
     first, second = (run_once(small_config)[1]["splats"].read_bytes() for _ in range(2))
     assert first == second != without
 

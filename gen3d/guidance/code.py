@@ -35,7 +35,9 @@ class CodeStep:
 
 
 class CodeGuidance:
-    """A rule on codes along the rectified flow; several noise draws a step are averaged to quieten the gradient."""
+    """A rule on codes along the rectified flow; several noise draws a step are averaged to quieten the gradient, where
+    it depends on them.
+    """
 
     def __init__(
         self, predict: Predict, config: CodeGuidanceConfig, generator: torch.Generator, rule: Rule | None = None
@@ -71,7 +73,7 @@ class CodeGuidance:
         """code: [1, K], attached to the scene. progress: 0..1 of the run."""
         config = self.config
         t = annealed_time(progress, config.t_max, config.t_min)
-        clean = code.detach().expand(config.draws, -1)
+        clean = code.detach().expand(1 if config.rule in INVERTING else config.draws, -1)
         noise = torch.randn(clean.shape, generator=self.generator)
         times = torch.full((len(clean),), t)
         draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
@@ -86,13 +88,17 @@ INVERSION_START = 0.25
 from lower times takes for noise is, for a code that no object has, many times too large, and the run blows up.
 """
 
+INVERSION_STEPS = 3
+INVERTING = frozenset({"ism", "sdi"})
+"""Rules that find the noise by inversion instead of drawing it."""
+
 CODE_RULES: dict[str, Rule] = {
     "sds": partial(rules.sds, weight=rules.sigma_over_alpha),
     "sjc": rules.sjc,
     "csd": partial(rules.csd, weight=rules.sigma_over_alpha),
     "nfsd": partial(rules.nfsd, weight=rules.sigma_over_alpha),
     "ism": partial(rules.ism, start=INVERSION_START),
-    "sdi": partial(rules.sdi, start=INVERSION_START),
+    "sdi": partial(rules.sdi, start=INVERSION_START, steps=INVERSION_STEPS),
     "reconstruction": rules.reconstruction,
 }
 """The rules of `rules.RULES` with the weight sigma / alpha, for which a gradient is a difference of clean codes."""

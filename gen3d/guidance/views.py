@@ -63,11 +63,26 @@ class ViewGuidance:
             noisy = add_noise(FlowPath(), clean, noise, times)
             gradient = clean - self.predict(noisy, times, small, camera_directions(cameras))
         loss = self.config.weight * distillation_loss(sample, gradient) / clean[0].numel()
-        # The prior's images are small: only what it adds to the coarse view is enlarged.
-        detail = resize(clean - gradient - small, rendered.shape[1])
-        wanted = (coarse.detach() + detail).clamp(0, 1)
-        wanted = torch.cat([wanted[..., :3].minimum(wanted[..., 3:]), wanted[..., 3:]], -1)
-        return ViewStep(loss, wanted, t)
+        return ViewStep(loss, with_detail(coarse.detach(), clean - gradient - small), t)
+
+
+@torch.no_grad()
+def expected_views(prior: ViewPrior, text: Tensor, share: float, coarse: Tensor, cameras: Cameras) -> Tensor:
+    """The field's own views [B, H, W, 4], premultiplied, and the share 0..1 of what the prior expects them to lack.
+
+    text: features [768]. The cameras are taken to stand at the distance of the corpus' own.
+    """
+    small = resize(coarse, VIEW_SIZE)
+    clean = prior.expected(small, text.expand(len(small), -1), camera_directions(cameras))
+    return with_detail(coarse, share * (clean - small))
+
+
+def with_detail(coarse: Tensor, detail: Tensor) -> Tensor:
+    """Premultiplied views [B, H, W, 4] plus a difference [B, 64, 64, 4], as valid views. The prior's images are small:
+    only what it adds is enlarged.
+    """
+    wanted = (coarse + resize(detail, coarse.shape[1])).clamp(0, 1)
+    return torch.cat([wanted[..., :3].minimum(wanted[..., 3:]), wanted[..., 3:]], -1)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 
 from gen3d.cameras import orbit
 from gen3d.config import ViewGuidanceConfig
-from gen3d.guidance.views import ViewGuidance, resize
+from gen3d.guidance.views import ViewGuidance, expected_views, resize
 from gen3d.prior.text import FEATURES
-from gen3d.prior.view_model import ViewPrior
+from gen3d.prior.view_model import ViewPrior, camera_directions
 
 CAMERAS = orbit(torch.tensor([0.0, 120.0]), 20.0, 128)
 SETTINGS = ViewGuidanceConfig(weight=1.0)
@@ -97,3 +97,23 @@ def test_a_real_prior_guides_with_its_text_and_leaves_the_coarse_view_alone() ->
     steps[0].loss.backward()
     assert rendered.grad is not None
     assert coarse.grad is None
+
+
+def test_expected_detail_is_what_the_prior_adds_at_its_own_size() -> None:
+    torch.manual_seed(0)
+    prior = ViewPrior(widths=(8, 8), groups=4).eval()
+    torch.nn.init.normal_(prior.unet.conv_out.weight, std=0.5)
+    text, coarse = torch.randn(FEATURES), resize(striped(), 128)
+    directions = camera_directions(CAMERAS)
+    with torch.no_grad():
+        clean = prior.expected(resize(coarse, 64), text.expand(2, -1), directions)
+    assert (clean - resize(coarse, 64)).abs().max() > 0.01
+    half, none = (expected_views(prior, text, share, coarse, CAMERAS) for share in (0.5, 0.0))
+    assert torch.equal(none, coarse)
+    added = 0.5 * resize(clean - resize(coarse, 64), 128)
+    inside = (half[..., :3] > 0) & (half[..., :3] < half[..., 3:]) & (half[..., 3:] < 1)
+    assert inside.any()
+    assert torch.allclose(half[..., :3][inside], (coarse + added)[..., :3][inside], atol=1e-6)
+    assert (half[..., :3] <= half[..., 3:]).all()
+    assert half.min() >= 0
+    assert half.max() <= 1
