@@ -215,3 +215,22 @@ def test_an_interrupted_training_ends_at_the_same_weights(pairs: ViewPairs, tmp_
     resumed = run(tmp_path / "b", None)
     for one, two in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_most_of_a_batch_is_given_no_noisy_view() -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    class Watched(ViewPrior):
+        def denoise(self, noisy, t, coarse, text, camera):  # type: ignore[no-untyped-def]
+            seen.append((noisy, t))
+            return super().denoise(noisy, t, coarse, text, camera)
+
+    generator = torch.Generator().manual_seed(0)
+    views = torch.rand(64, 64, 64, 4, generator=generator)
+    batch = view_data.ViewBatch(views, views, torch.zeros(64, 3), torch.zeros(64, 768))
+    view_loss(Watched(widths=(8, 8), groups=4), batch, generator)
+    (noisy, t), given = seen[0], seen[0][1] < 1
+    assert 4 < given.sum() < 32
+    assert not noisy[~given].any()
+    assert t[given].max() <= 0.6
+    assert noisy[given].flatten(1).abs().mean(1).min() > 0.1
