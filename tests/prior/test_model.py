@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -83,5 +84,6 @@ def test_the_decoded_band_misses_no_surface() -> None:
 
 def test_a_code_without_any_surface_gives_a_grid_all_the_same(tiny_prior: ShapePrior) -> None:
     """Of one sign, so that `field_surface` can say that it is empty."""
-    tiny_prior.code.shape_mean.fill_(1.0)
-    assert bool((tiny_prior.distance_grid(torch.zeros(1, tiny_prior.code_size), 12) > 0).all())
+    prior = copy.deepcopy(tiny_prior)
+    prior.code.shape_mean.fill_(1.0)
+    assert bool((prior.distance_grid(torch.zeros(1, prior.code_size), 12) > 0).all())
