@@ -62,16 +62,11 @@ def distil(
     torch.manual_seed(seed)
     settings = CodeGuidanceConfig(weight=1.0, rule=rule, guidance_scale=scale, t_max=FIRST_TIME, t_min=LAST_TIME)
     guidance = CodeGuidance.of(prior.denoiser, features, settings, torch.Generator().manual_seed(seed))
-    code = start.clone().requires_grad_()
-    optimizer = torch.optim.SGD([code], RATE)
+    code = start
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = exponential(RATE, FINAL_RATE, step / steps)
-        optimizer.zero_grad(set_to_none=True)
-        # The loss is a mean over the code's elements.
-        (code.shape[1] * guidance(code, step / steps).loss).backward()
-        optimizer.step()
+        code = torch.lerp(code, guidance(code, step / steps).target, exponential(RATE, FINAL_RATE, step / steps))
     guidance.finish()
-    return code.detach()
+    return code
 
 
 def looks(prior: ShapePrior, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,10 +34,8 @@ def main() -> None:
     for name, measured in times.items():
         print(f"| {name} | {statistics.median(measured):.1f} | {min(measured):.1f} to {max(measured):.1f} |")
     default = statistics.median(times["default"])
-    print(
-        f"\nThe draft takes {statistics.median(times['draft']) / default:.2f} times as long as the default, the best of"
-    )
-    print(f"four seeds {statistics.median(times['best of 4']) / default:.2f} times.")
+    draft, best = (statistics.median(times[name]) / default for name in ("draft", "best of 4"))
+    print(f"\nTimes as long as the default: the draft {draft:.2f}, the best of four seeds {best:.2f}.")
 
 
 if __name__ == "__main__":

@@ -234,15 +234,15 @@ def optimize(
     detail = None
     if config.view_prior.weight > 0:
         detail = ViewGuidance.of(ViewPrior.load(), features, config.view_prior, generator)
-    refine = None
-    if config.field_views.detail > 0 and is_used(config.field_views):
-        refine = partial(expected_views, ViewPrior.load(), features, config.field_views.detail)
     guides = image_guides(config, generator, representation)
     appearance = Appearance(config.appearance, representation.outputs, generator)
     check_render_terms(representation, config.regularizers)
     # Distillation seeks the mode, which is blander than a sample: only what was not sampled has to go there.
     follow = config.field_views.follow if scene.sampled else 1.0
     uses_views = is_used(config.field_views)
+    refine = None
+    if uses_views and config.field_views.detail > 0:
+        refine = partial(expected_views, ViewPrior.load(), features, config.field_views.detail)
     follows_prior = is_used(config.code) or uses_views
     optimizer = make_optimizer(representation, appearance.param_groups())
     watchdog = Watchdog(representation)
