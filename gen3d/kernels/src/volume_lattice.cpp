@@ -4,18 +4,35 @@
 namespace gen3d {
 namespace {
 
-template <int K, int Channels>
-void encode(const Lattice<K>& lattice, int64_t points, const float* coordinates, const float* values, float* out,
+template <int Channels>
+void encode(const Lattice<3>& lattice, int64_t points, const float* coordinates, const float* values, float* out,
             int threads) {
   const int channels = Channels ? Channels : lattice.channels;
-  const int64_t width = int64_t{channels} * Lattice<K>::kSheets;
 #pragma omp parallel for schedule(static, kChunk) num_threads(threads)
   for (int64_t n = 0; n < points; ++n) {
-    for (int sheet = 0; sheet < Lattice<K>::kSheets; ++sheet) {
-      const Cell<K> cell(lattice, sheet, coordinates + 3 * n);
-      float* to = out + n * width + int64_t{sheet} * channels;
-      cell.interpolate(values, channels, to);
-    }
+    Cell<3>(lattice, 0, coordinates + 3 * n).interpolate(values, channels, out + n * channels);
+  }
+}
+
+template <int Channels>
+void encode(const Lattice<2>& lattice, int64_t points, const float* coordinates, const float* values, float* out,
+            int threads) {
+  const int channels = Channels ? Channels : lattice.channels;
+  const CornerSteps<2> corners(lattice);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t begin = 0; begin < points; begin += kChunk) {
+    const int64_t end = std::min(begin + kChunk, points);
+    on_planes(lattice, coordinates, begin, end, [&](const PlaneBlock& block, int i, int64_t n, int sheet) {
+      const float* low = values + sheet * lattice.floats() + int64_t{block.cell[sheet][i]} * channels;
+      const float *down = low + corners.step[1], *across = low + corners.step[2], *both = low + corners.step[3];
+      const auto& weight = block.weight[sheet];
+      const float shares[] = {weight[0][i], weight[1][i], weight[2][i], weight[3][i]};
+      float* to = out + (n * PlaneBlock::kSheets + sheet) * channels;
+#pragma omp simd
+      for (int k = 0; k < channels; ++k) {
+        to[k] = shares[0] * low[k] + shares[1] * down[k] + (shares[2] * across[k] + shares[3] * both[k]);
+      }
+    });
   }
 }
 
@@ -58,7 +75,7 @@ GEN3D_API void gen3d_volume_lattice(int64_t points, const float* coordinates, co
                                     int32_t height, int32_t width, int32_t channels, float* out, int32_t threads) {
   using namespace gen3d;
   with_lattice(depth, height, width, channels, [&](auto lattice, auto constant) {
-    encode<sizeof(lattice.size) / 4, decltype(constant)::value>(lattice, points, coordinates, values, out, threads);
+    encode<decltype(constant)::value>(lattice, points, coordinates, values, out, threads);
   });
 }
 

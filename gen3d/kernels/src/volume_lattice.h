@@ -120,76 +120,69 @@ struct CornerSteps {
   }
 };
 
-// Where some points lie on each of the three planes, found for all of them side by side: in turn with the additions, it
-// would wait for them.
+// Where some points lie on each of the three planes, found for all of them side by side: in turn with the sums, it would
+// wait for them.
 struct PlaneBlock {
   static constexpr int kPoints = 16, kSheets = Lattice<2>::kSheets, kCorners = Lattice<2>::kCorners;
-  int32_t cell[kSheets][kPoints];  // the lowest corner, counted in texels of the plane
+  int32_t row[kSheets][kPoints], cell[kSheets][kPoints];  // of the lowest corner; cells are counted in texels
   float weight[kSheets][kCorners][kPoints];
 
   PlaneBlock(const Lattice<2>& lattice, const float* coordinates, int count) {
+    float axis[3][kPoints] = {};  // a gather from the points as they lie would be slower
+    for (int i = 0; i < count; ++i) {
+      for (int k = 0; k < 3; ++k) axis[k][i] = coordinates[3 * i + k];
+    }
     for (int sheet = 0; sheet < kSheets; ++sheet) {
-      const int down = Lattice<2>::coordinate(sheet, 0), across = Lattice<2>::coordinate(sheet, 1);
+      const float* down = axis[Lattice<2>::coordinate(sheet, 0)];
+      const float* across = axis[Lattice<2>::coordinate(sheet, 1)];
 #pragma omp simd
-      for (int i = 0; i < count; ++i) {
-        const Texel row(coordinates[3 * i + down], lattice.size[0]);
-        const Texel column(coordinates[3 * i + across], lattice.size[1]);
-        cell[sheet][i] = row.whole * lattice.size[1] + column.whole;
-        weight[sheet][0][i] = (1.0f - row.fraction) * (1.0f - column.fraction);
-        weight[sheet][1][i] = row.fraction * (1.0f - column.fraction);
-        weight[sheet][2][i] = (1.0f - row.fraction) * column.fraction;
-        weight[sheet][3][i] = row.fraction * column.fraction;
+      for (int i = 0; i < kPoints; ++i) {
+        const Texel y(down[i], lattice.size[0]), x(across[i], lattice.size[1]);
+        row[sheet][i] = y.whole;
+        cell[sheet][i] = y.whole * lattice.size[1] + x.whole;
+        weight[sheet][0][i] = (1.0f - y.fraction) * (1.0f - x.fraction);
+        weight[sheet][1][i] = y.fraction * (1.0f - x.fraction);
+        weight[sheet][2][i] = (1.0f - y.fraction) * x.fraction;
+        weight[sheet][3][i] = y.fraction * x.fraction;
       }
     }
   }
 };
 
-// Calls run(point, sheet, cell, weights) for points begin..end on each of the planes; a cell is counted in texels.
+// Calls run(block, i, n, sheet) for points n = begin..end, each the i-th of its block, on each of the planes.
 template <class Run>
 GEN3D_INLINE void on_planes(const Lattice<2>& lattice, const float* coordinates, int64_t begin, int64_t end, Run run) {
   for (int64_t first = begin; first < end; first += PlaneBlock::kPoints) {
     const int count = static_cast<int>(std::min<int64_t>(PlaneBlock::kPoints, end - first));
     const PlaneBlock block(lattice, coordinates + 3 * first, count);
     for (int i = 0; i < count; ++i) {
-      for (int sheet = 0; sheet < PlaneBlock::kSheets; ++sheet) {
-        float weights[PlaneBlock::kCorners];
-        for (int c = 0; c < PlaneBlock::kCorners; ++c) weights[c] = block.weight[sheet][c][i];
-        run(first + i, sheet, block.cell[sheet][i], weights);
-      }
+      for (int sheet = 0; sheet < PlaneBlock::kSheets; ++sheet) run(block, i, first + i, sheet);
     }
   }
 }
 
-// Adds the gradients of three planes, given those of the features [N, 3 * channels]. Planes are small beside the points
-// that see them: parts of the points add to planes of their own, and the parts are added up. Points and planes alone
-// decide how many parts there are.
+// Adds the gradients of three planes, given those of the features [N, 3 * channels]. A thread owns a band of rows of
+// each, and looks at all points for those that touch it; a texel adds up its points in their order, whoever owns it.
 template <int Channels>
 void scatter(const Lattice<2>& lattice, int64_t points, const float* coordinates, const float* out_grad,
              float* values_grad, int threads) {
-  constexpr int kSheets = Lattice<2>::kSheets, kCorners = Lattice<2>::kCorners;
-  constexpr int64_t kWorth = 16, kMostParts = 8;  // additions to a texel that a copy of it is worth; parts
   const int channels = Channels ? Channels : lattice.channels;
   const CornerSteps<2> corners(lattice);
-  const int64_t floats = lattice.floats(), additions = points * kSheets * kCorners * channels;
-  const int64_t parts = std::max<int64_t>(1, std::min(kMostParts, additions / (kWorth * kSheets * floats)));
-  std::vector<float> others((parts - 1) * kSheets * floats);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
-  for (int64_t part = 0; part < parts; ++part) {
-    float* sums = part ? others.data() + (part - 1) * kSheets * floats : values_grad;
-    const int64_t begin = points * part / parts, end = points * (part + 1) / parts;
-    on_planes(lattice, coordinates, begin, end, [&](int64_t n, int sheet, int32_t cell, const float* weights) {
-      const float* grad = out_grad + (n * kSheets + sheet) * channels;
-      float* low = sums + sheet * floats + int64_t{cell} * channels;
-      for (int c = 0; c < kCorners; ++c) {
+  for (int band = 0; band < threads; ++band) {
+    const int32_t rows = lattice.size[0], begin = rows * band / threads, end = rows * (band + 1) / threads;
+    on_planes(lattice, coordinates, 0, points, [&](const PlaneBlock& block, int i, int64_t n, int sheet) {
+      const float* grad = out_grad + (n * PlaneBlock::kSheets + sheet) * channels;
+      float* low = values_grad + sheet * lattice.floats() + int64_t{block.cell[sheet][i]} * channels;
+      for (int c = 0; c < PlaneBlock::kCorners; ++c) {
+        const int32_t row = block.row[sheet][i] + (c & 1);
+        if (row < begin || row >= end) continue;  // or below a plane of one row, where nothing weighs
+        const float weight = block.weight[sheet][c][i];
         float* to = low + corners.step[c];
 #pragma omp simd
-        for (int i = 0; i < channels; ++i) to[i] += weights[c] * grad[i];
+        for (int k = 0; k < channels; ++k) to[k] += weight * grad[k];
       }
     });
-  }
-#pragma omp parallel for schedule(static, kChunk) num_threads(threads)
-  for (int64_t i = 0; i < kSheets * floats; ++i) {
-    for (int64_t part = 1; part < parts; ++part) values_grad[i] += others[(part - 1) * kSheets * floats + i];
   }
 }
 
