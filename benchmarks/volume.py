@@ -24,7 +24,7 @@ from gen3d.cameras import orbit
 from gen3d.kernels import native
 from gen3d.rendering.encodings import grid_encode, hash_encode, hash_resolutions, triplane_encode
 from gen3d.rendering.occupancy import OccupancyGrid, PackedSamples
-from gen3d.rendering.volume import composite, rays_of
+from gen3d.rendering.volume import composite_field, rays_of
 
 STEP = 0.02
 Run = Callable[[], object]
@@ -50,9 +50,10 @@ def sampled_planes(points: Tensor, planes: Tensor) -> Tensor:
 
 
 def field_view(samples: PackedSamples, features: Tensor, reference: bool) -> Tensor:
-    """Colour and alpha [R, 4] of raw densities and colours [N, 4], as DVGO activates them."""
-    depth = torch.nn.functional.softplus(features[:, 0] + 2) * samples.delta
-    out, alpha, _ = composite(depth, features[:, 1:].sigmoid(), samples.offsets, reference=reference)
+    """Colour, distance and alpha [R, 5] of raw densities and colour logits [N, 4], as DVGO activates them."""
+    out, alpha, _ = composite_field(
+        features, samples.t, samples.delta, samples.offsets, density=48.0, reference=reference
+    )
     return torch.cat([out, alpha[:, None]], 1)
 
 
@@ -110,7 +111,7 @@ def cases(samples: PackedSamples) -> dict[str, tuple[Run, Run]]:
         ),
     }
     raw = torch.randn(len(points), 4)
-    found["compositing"] = tuple(
+    found["activation and compositing"] = tuple(
         with_gradient(lambda v, r=reference: field_view(samples, v, r), raw) for reference in (False, True)
     )
     return found  # type: ignore[return-value]

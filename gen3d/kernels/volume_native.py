@@ -50,6 +50,13 @@ def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) 
     return _Composite.apply(opacity, values, offsets, is_alpha)
 
 
+def composite_field(
+    outputs: Tensor, t: Tensor, delta: Tensor, offsets: Tensor, gain: float, density: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `rendering.volume.composite_field`."""
+    return _CompositeField.apply(outputs, t, delta, offsets, gain, density)
+
+
 def march(
     origins: Tensor, directions: Tensor, occupied: Tensor, coarse: Tensor, step: float, jitter: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -211,6 +218,39 @@ class _Composite(torch.autograd.Function):
         return opacity_grad, values_grad, None, None
 
 
+class _CompositeField(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: Tensor, t: Tensor, delta: Tensor, offsets: Tensor, gain: float, density: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        _check(outputs, t, delta)
+        outputs, t, delta, offsets = (tensor.contiguous() for tensor in (outputs, t, delta, offsets.long()))
+        rays = len(offsets) - 1
+        out, alpha, weights = torch.empty(rays, 4), torch.empty(rays), torch.empty(len(outputs))
+        ctx.save_for_backward(outputs, t, delta, offsets)
+        ctx.set_materialize_grads(False)
+        ctx.activation, ctx.threads = (gain, density), torch.get_num_threads()
+        _library().gen3d_volume_field(
+            rays, offsets.data_ptr(), outputs.data_ptr(), delta.data_ptr(), t.data_ptr(), gain, density,
+            out.data_ptr(), alpha.data_ptr(), weights.data_ptr(), ctx.threads,
+        )  # fmt: skip
+        return out, alpha, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        outputs, t, delta, offsets = ctx.saved_tensors
+        out_grad, alpha_grad, weights_grad = (None if grad is None else grad.contiguous() for grad in grads)
+        if out_grad is None:
+            out_grad = torch.zeros(len(offsets) - 1, 4)
+        outputs_grad = torch.empty_like(outputs)
+        _library().gen3d_volume_field_backward(
+            len(offsets) - 1, offsets.data_ptr(), outputs.data_ptr(), delta.data_ptr(), t.data_ptr(), *ctx.activation,
+            out_grad.data_ptr(), _pointer(alpha_grad), _pointer(weights_grad), outputs_grad.data_ptr(), ctx.threads,
+        )  # fmt: skip
+        return outputs_grad, None, None, None, None, None
+
+
 def _check(*tensors: Tensor) -> None:
     for tensor in tensors:
         if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
@@ -248,6 +288,8 @@ def _library() -> ctypes.CDLL:
         "lattice_backward": [count, *[pointer] * 2, *[size] * 4, *[pointer] * 3, size],
         "composite": [count, *[pointer] * 2, size, pointer, size, *[pointer] * 3, size],
         "composite_backward": [count, *[pointer] * 2, size, pointer, size, *[pointer] * 5, size],
+        "field": [count, *[pointer] * 4, ctypes.c_float, ctypes.c_float, *[pointer] * 3, size],
+        "field_backward": [count, *[pointer] * 4, ctypes.c_float, ctypes.c_float, *[pointer] * 4, size],
         "march": [*rays, pointer, size, pointer, size, size, pointer, pointer, size],
         "samples": [*rays, size, *[pointer] * 6, size],
     }

@@ -30,6 +30,12 @@ class PackedSamples:
     ray_index: Tensor
     offsets: Tensor
 
+    def of_rays(self, first: int, last: int) -> PackedSamples:
+        """Those of the rays first..last - 1; `ray_index` still counts all rays."""
+        begin, end = int(self.offsets[first]), int(self.offsets[last])
+        some, offsets = slice(begin, end), self.offsets[first : last + 1] - begin
+        return PackedSamples(self.positions[some], self.t[some], self.delta[some], self.ray_index[some], offsets)
+
 
 class OccupancyGrid(torch.nn.Module):
     """Cells of [-1, 1]^3 with a decaying maximum of the density seen in each; at first every cell counts as occupied.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
@@ -49,6 +50,30 @@ def composite(
         return _composite_nerfacc(opacity, values, offsets, form)
     fits = not reference and volume_native.usable(opacity, values)
     return (volume_native if fits else volume_reference).composite(opacity, values, offsets, form == "alpha")
+
+
+def composite_field(
+    outputs: Tensor,
+    t: Tensor,
+    delta: Tensor,
+    offsets: Tensor,
+    *,
+    gain: float = 1.0,
+    density: float = 1.0,
+    reference: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blends what a field says at packed samples: `composite` of the optical depths density delta softplus(gain raw)
+    and of sigmoid colours and distances, without keeping any of them (Sun et al. 2022, DVGO: activated after the
+    interpolation).
+
+    outputs: [N, 4], raw densities and colour logits; differentiable once. t, delta: [N] distances and lengths, without
+    gradients. Returns out [R, 4] (colours, then distances), alpha [R] and weights [N], as `composite` does.
+    """
+    if not reference and volume_native.usable(outputs, t, delta):
+        return volume_native.composite_field(outputs, t, delta, offsets, gain, density)
+    depths = softplus(gain * outputs[:, 0]) * density * delta
+    values = torch.cat([outputs[:, 1:].sigmoid(), t[:, None]], 1)
+    return composite(depths, values, offsets, reference=reference)
 
 
 def nerfacc_arguments(opacity: Tensor, offsets: Tensor, form: str) -> tuple[str, dict[str, Any]]:

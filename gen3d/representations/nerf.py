@@ -22,14 +22,13 @@ from gen3d.representations.volume_fit import fit_to_shape
 FEATURES = 2
 """Of each level of the hash grid."""
 
-RAW_SCALE = 8.0
-"""Raw density for an output of one: what a network at its start has to reach is of the order of one."""
-
 
 class Nerf(VolumeScene):
     """table: [levels, rows, 2] of the hash grid; [0, 0, 0] with frequencies. network: from features to raw density and
     colour logits.
     """
+
+    gain = 8.0  # what a network at its start has to reach is of the order of one
 
     def __init__(self, config: NerfConfig, generator: torch.Generator) -> None:
         super().__init__(config, generator)
@@ -59,17 +58,10 @@ class Nerf(VolumeScene):
         groups = [table, weights] if self.table.numel() else [weights]
         return [{**group, "lr_final": group["lr"] / 10} for group in groups]
 
-    def inside(self, points: Tensor) -> Tensor:
-        return self._outputs(points)[:, 0] * RAW_SCALE
-
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self._outputs(points)
-        return outputs[:, 0] * RAW_SCALE, outputs[:, 1:].sigmoid()
-
-    def _outputs(self, points: Tensor) -> Tensor:
+    def raw(self, points: Tensor) -> Tensor:
         if self.config.encoding == "hash":
             features = hash_encode(points, self.table, self.resolutions)
         else:
             features = frequency_encode(points, self.config.bands)
-        outputs: Tensor = self.network(features)
-        return outputs
+        raw: Tensor = self.network(features)
+        return raw

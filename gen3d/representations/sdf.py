@@ -19,10 +19,11 @@ from gen3d.rendering.encodings import hash_encode, hash_encode_jacobian, hash_re
 from gen3d.rendering.occupancy import PackedSamples
 from gen3d.rendering.regularizers import eikonal
 from gen3d.rendering.views import Render
+from gen3d.rendering.volume import Rays, composite
 from gen3d.representations.network import CHUNK, Network
 from gen3d.representations.shape import Shape
 from gen3d.representations.triplane import planes_of
-from gen3d.representations.volume import CELL, Shading, VolumeRender, VolumeScene
+from gen3d.representations.volume import CELL, VolumeRender, VolumeScene
 from gen3d.representations.volume_fit import fit_to_shape, settle
 
 HASH_FEATURES = 2
@@ -98,15 +99,15 @@ class Sdf(VolumeScene):
         features = self._encode(points)
         return -self._distances(features), self.color(features).sigmoid()
 
-    def shade(self, points: Tensor, directions: Tensor, delta: Tensor) -> Shading:
-        """Colours, and unit normals behind them."""
-        distances, gradients, features = self.gradients(points)
+    def blend(self, samples: PackedSamples, rays: Rays) -> tuple[Tensor, ...]:
+        distances, gradients, features = self.gradients(samples.positions)
         if self.config.density == "neus":
-            depths = neus_depths(distances, (gradients * directions).sum(1), delta, self.sharpness)
+            slopes = (gradients * rays.directions[samples.ray_index]).sum(1)
+            depths = neus_depths(distances, slopes, samples.delta, self.sharpness)
         else:
-            depths = volsdf_density(distances, self.sharpness) * delta
-        values = torch.cat([self.color(features).sigmoid(), normalize(gradients, dim=1)], 1)
-        return Shading(depths, values, gradients)
+            depths = volsdf_density(distances, self.sharpness) * samples.delta
+        values = torch.cat([self.color(features).sigmoid(), samples.t[:, None], normalize(gradients, dim=1)], 1)
+        return *composite(depths, values, samples.offsets), gradients
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distances [N], their gradients [N, 3] and the features behind them, at points [N, 3]."""

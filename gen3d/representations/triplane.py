@@ -21,9 +21,6 @@ from gen3d.representations.shape import Shape
 from gen3d.representations.volume import VolumeScene, raw_density
 from gen3d.representations.volume_fit import fit_to_shape
 
-RAW_SCALE = 8.0
-"""Raw density for an output of one: what a network at its start has to reach is of the order of one."""
-
 _START = 0.1  # standard deviation of the features before the fit
 
 
@@ -31,6 +28,8 @@ class Triplane(VolumeScene):
     """planes: [3, C, R, R], xy, xz and yz, channels last in memory. network: from 3 C features to raw density and
     colour logits.
     """
+
+    gain = 8.0  # what a network at its start has to reach is of the order of one
 
     def __init__(self, config: TriplaneConfig, generator: torch.Generator) -> None:
         super().__init__(config, generator)
@@ -56,20 +55,13 @@ class Triplane(VolumeScene):
         }
         return [{**group, "lr_final": group["lr"] / 10} for group in (planes, network)]
 
-    def inside(self, points: Tensor) -> Tensor:
-        return self._outputs(points)[:, 0] * RAW_SCALE
-
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self._outputs(points)
-        return outputs[:, 0] * RAW_SCALE, outputs[:, 1:].sigmoid()
-
     def regularization(self, render: Render, progress: float) -> Tensor:
         """What all fields are asked for, and smooth planes."""
         return super().regularization(render, progress) + self.config.variation * total_variation(self.planes, 2)
 
-    def _outputs(self, points: Tensor) -> Tensor:
-        outputs: Tensor = self.network(triplane_encode(points, self.planes))
-        return outputs
+    def raw(self, points: Tensor) -> Tensor:
+        raw: Tensor = self.network(triplane_encode(points, self.planes))
+        return raw
 
 
 def planes_of(size: int, channels: int, generator: torch.Generator) -> Tensor:

@@ -28,7 +28,7 @@ from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.occupancy import COARSE, OccupancyGrid, PackedSamples
 from gen3d.rendering.regularizers import distortion
 from gen3d.rendering.views import Render
-from gen3d.rendering.volume import Rays, composite, rays_of
+from gen3d.rendering.volume import Rays, composite_field, rays_of
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape
 
@@ -55,17 +55,6 @@ _MAX_SHIFT = 2.0  # cells by which points of the surface follow the field before
 
 
 @dataclass
-class Shading:
-    """Of N samples. depths: [N] optical depths of their intervals. values: [N, C] what is composited, colours first.
-    gradients: [N, 3] of a signed distance field.
-    """
-
-    depths: Tensor
-    values: Tensor
-    gradients: Tensor | None = None
-
-
-@dataclass
 class VolumeRender(Render):
     """Views, and the samples that made them: their weights [N], and the gradients [N, 3] of a distance field there."""
 
@@ -89,8 +78,8 @@ class Surface:
 class VolumeScene(torch.nn.Module):
     """A field in [-1, 1]^3 (see `contract.Representation`).
 
-    A sub-class gives `param_groups`, `inside` and `query`, and either keeps `shade` and `transmission`, which take what
-    is positive inside as raw densities, or has its own.
+    A sub-class gives `param_groups` and `raw`, and keeps `inside`, `query`, `blend` and `transmission`, which read
+    densities and colours from it, or has its own of these four instead.
     """
 
     outputs = frozenset({"rgb", "alpha", "depth"})
@@ -100,6 +89,9 @@ class VolumeScene(torch.nn.Module):
 
     faint = -math.inf
     """What `inside` is below where the field cannot become visible within a few steps: it is not sampled there."""
+
+    gain = 1.0
+    """Raw density for an output of one."""
 
     level: Tensor
     """Scalar: what `inside` gives where light ends. What looks solid may be soft, and its surface then is not at 0."""
@@ -118,16 +110,23 @@ class VolumeScene(torch.nn.Module):
 
     def inside(self, points: Tensor) -> Tensor:
         """[N], positive inside: raw densities, or minus distances."""
+        return self.raw(points)[:, 0] * self.gain
+
+    def raw(self, points: Tensor) -> Tensor:
+        """[N, 4]: raw densities in units of `gain`, and the logits of lit colours."""
         raise NotImplementedError
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """What `inside` gives [N], and lit colours [N, 3] in 0..1."""
-        raise NotImplementedError
+        raw = self.raw(points)
+        return raw[:, 0] * self.gain, raw[:, 1:].sigmoid()
 
-    def shade(self, points: Tensor, directions: Tensor, delta: Tensor) -> Shading:
-        """points, directions: [N, 3]. delta: [N] lengths of the samples' intervals."""
-        raw, colors = self.query(points)
-        return Shading(density(raw) * delta, colors)
+    def blend(self, samples: PackedSamples, rays: Rays) -> tuple[Tensor, ...]:
+        """Colours, distance and, behind them, normals of the samples' rays [R, C], alpha [R], weights of the samples
+        [N] and, for a distance field, its gradients [N, 3].
+        """
+        raw, t, delta, offsets = self.raw(samples.positions), samples.t, samples.delta, samples.offsets
+        return composite_field(raw, t, delta, offsets, gain=self.gain, density=1 / CELL)
 
     def transmission(self, inside: Tensor, samples: PackedSamples) -> Tensor:
         """Optical depths [N] of samples by `inside` [N] alone: what decides which samples light reaches."""
@@ -245,13 +244,7 @@ class VolumeScene(torch.nn.Module):
         """
 
         def shaded(first: int, last: int) -> tuple[Tensor, ...]:
-            begin, end = int(samples.offsets[first]), int(samples.offsets[last])
-            some = slice(begin, end)
-            directions = rays.directions[samples.ray_index[some]]
-            shading = self.shade(samples.positions[some], directions, samples.delta[some])
-            values = torch.cat([shading.values[:, :3], samples.t[some, None], shading.values[:, 3:]], 1)
-            blended = composite(shading.depths, values, samples.offsets[first : last + 1] - begin)
-            return blended if shading.gradients is None else (*blended, shading.gradients)
+            return self.blend(samples.of_rays(first, last), rays)
 
         spans = ray_spans(samples.offsets, _SAMPLES_AT_ONCE)
         if len(spans) > 1 and torch.is_grad_enabled():

@@ -62,8 +62,8 @@ class Voxels(VolumeScene):
     def inside(self, points: Tensor) -> Tensor:
         return grid_encode(points, self.density)[:, 0]
 
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inside(points), grid_encode(points, self.color_logits).sigmoid()
+    def raw(self, points: Tensor) -> Tensor:
+        return torch.cat([grid_encode(points, self.density), grid_encode(points, self.color_logits)], 1)
 
     def regularization(self, render: Render, progress: float) -> Tensor:
         """Distortion, and the total variation of a random slab of both grids."""

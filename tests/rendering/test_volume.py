@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gen3d.cameras import Cameras, orbit
 from gen3d.kernels import native
-from gen3d.rendering.volume import composite, distortion, nerfacc_arguments, rays_of
+from gen3d.rendering.volume import composite, composite_field, distortion, nerfacc_arguments, rays_of
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")
 FORMS = ("depth", "alpha")
@@ -50,6 +50,51 @@ def test_kernels_agree_with_the_reference(form: str, channels: int) -> None:
         expected, outputs_and_gradients(*samples, form, torch.float32, reference=False), strict=True
     ):
         assert (got - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def field_and_gradients(threads: int, dtype: torch.dtype, reference: bool, gain: float = 3.0) -> list[Tensor]:
+    """Of outputs from nearly nothing to opaque, some far out on both sides."""
+    _, outputs, offsets = packed(rays=900, channels=4, scale=1.0)
+    outputs[::50] *= 60.0
+    generator = torch.Generator().manual_seed(8)
+    t, delta = (torch.rand(len(outputs), generator=generator).to(dtype) for _ in range(2))
+    outputs = outputs.to(dtype).requires_grad_()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    blended = composite_field(outputs, t, delta, offsets, gain=gain, density=0.7, reference=reference)
+    weights = [torch.randn(part.shape, generator=generator).to(dtype) for part in blended]
+    gradient = torch.autograd.grad(blended, outputs, weights)[0]
+    torch.set_num_threads(before)
+    return [*blended, gradient]
+
+
+@needs_kernels
+@pytest.mark.parametrize("gain", [1.0, 8.0])
+def test_fields_are_activated_and_composited_as_the_reference_does(gain: float) -> None:
+    wanted = field_and_gradients(1, torch.float64, reference=True, gain=gain)
+    for got, expected in zip(field_and_gradients(1, torch.float32, reference=False, gain=gain), wanted, strict=True):
+        assert (got - expected).norm() < 1e-5 * expected.norm()
+
+
+@needs_kernels
+def test_a_field_gives_the_same_bits_on_any_number_of_threads() -> None:
+    results = [field_and_gradients(threads, torch.float32, reference=False) for threads in (1, 3)]
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@needs_kernels
+def test_a_field_is_what_its_activations_composite_to() -> None:
+    """Where gradients of one output alone are asked for as well."""
+    _, outputs, offsets = packed(channels=4)
+    t = torch.rand(len(outputs), generator=torch.Generator().manual_seed(9))
+    values = torch.cat([outputs[:, 1:].sigmoid(), t[:, None]], 1)
+    expected = composite(torch.nn.functional.softplus(outputs[:, 0]), values, offsets)
+    outputs.requires_grad_()
+    got = composite_field(outputs, t, torch.ones(len(outputs)), offsets)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(got, expected, strict=True))
+    for chosen in range(3):
+        (gradient,) = torch.autograd.grad(got[chosen].sum(), outputs, retain_graph=True)
+        assert gradient.abs().sum() > 0
 
 
 @needs_kernels

@@ -93,8 +93,7 @@ def test_written_out_gradients_are_those_of_the_field(ball: Shape) -> None:
     """By autograd through the reference encoding, which is differentiable twice, in values and in what they teach."""
     scene = make(ball, fit_steps=20)
     points = 0.8 * (2 * torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) - 1)
-    gradients = scene.shade(points, points, torch.ones(200)).gradients
-    assert gradients is not None
+    _, gradients, _ = scene.gradients(points)
     at = points.clone().requires_grad_()
     distances = scene._distances(hash_encode(at, scene.features, scene.resolutions, reference=True))
     (wanted,) = torch.autograd.grad(distances.sum(), at, create_graph=True)

@@ -30,8 +30,9 @@ class Ball(VolumeScene):
     def inside(self, points: Tensor) -> Tensor:
         return raw_density(points.norm(dim=1) - self.radius)
 
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inside(points), torch.tensor([0.9, 0.2, 0.1]).expand(len(points), 3)
+    def raw(self, points: Tensor) -> Tensor:
+        logits = torch.logit(torch.tensor([0.9, 0.2, 0.1])).expand(len(points), 3)
+        return torch.cat([self.inside(points)[:, None], logits], 1)
 
 
 def made(config: VolumeConfig | None = None) -> Ball:

@@ -1,23 +1,13 @@
 // Compositing packed samples front to back, forward and backward. Threads own rays.
 #include <vector>
 
-#include "volume.h"
+#include "volume_composite.h"
 
 namespace gen3d {
 namespace {
 
-constexpr float kMinTransmittance = 1e-4f;  // MIN_TRANSMITTANCE of volume_reference.py
-constexpr int64_t kRays = 256;              // that a thread takes at once
-
-// The alphas of a register of samples. form 0: from optical depths, 1: given.
-GEN3D_INLINE Lanes alphas_of(Lanes opacity, int32_t form) {
-  if (form) return opacity;
-  const Lanes depth = min(opacity, 80.0f);  // exp2_lanes ends at 2^-120
-  // 1 - exp(-x) loses its digits near 0, where its series is exact.
-  const Lanes series = depth * (1.0f - depth * (0.5f - depth * (1.0f / 6.0f - depth * (1.0f / 24.0f))));
-  return select(depth < broadcast(0.05f), series, 1.0f - exp2_lanes(depth * -1.44269504f));
-}
-
+// Opacities are optical depths (form 0) or alphas (form 1).
+//
 // Walks a ray from near to far: visit(sample, alpha, transmittance before it). Returns the first sample not visited.
 template <class Visit>
 GEN3D_INLINE int64_t walk(int64_t begin, int64_t end, const float* opacity, int32_t form, Visit visit) {
@@ -26,7 +16,7 @@ GEN3D_INLINE int64_t walk(int64_t begin, int64_t end, const float* opacity, int3
     const int count = static_cast<int>(std::min<int64_t>(kLanes, end - first));
     float lanes[kLanes] = {};
     std::memcpy(lanes, opacity + first, count * sizeof(float));
-    store(lanes, alphas_of(load(lanes), form));
+    if (!form) store(lanes, alphas_of(load(lanes)));
     for (int i = 0; i < count; ++i) {
       if (transmittance < kMinTransmittance) return first + i;
       visit(first + i, lanes[i], transmittance);
