@@ -149,6 +149,16 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     assert torch.equal(found[0].offsets, found[1].offsets)
 
 
+def test_parts_of_the_rays_hold_all_samples() -> None:
+    samples = grid_of_ball().march(*some_rays(), 0.05)
+    rays = len(samples.offsets) - 1
+    parts = [samples.of_rays(first, last) for first, last in ((0, 100), (100, 101), (101, rays))]
+    for name in ("positions", "t", "delta", "ray_index"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(samples, name))
+    assert all(int(part.offsets[0]) == 0 and int(part.offsets[-1]) == len(part.t) for part in parts)
+    assert sum(len(part.offsets) - 1 for part in parts) == rays
+
+
 def test_no_rays_give_no_samples() -> None:
     samples = OccupancyGrid(16).march(torch.zeros(0, 3), torch.zeros(0, 3), 0.1)
     assert len(samples.t) == 0
