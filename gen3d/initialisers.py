@@ -18,6 +18,7 @@ from torch import Tensor
 from gen3d.cameras import Cameras, orbit
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import extract_mesh, surface_of_field, vertex_colors
+from gen3d.grids import cell_centers
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.oriented_points import neighbourhoods, signed_field
@@ -212,10 +213,3 @@ def _nearest(points: Tensor, colors: Tensor) -> Callable[[Tensor], Tensor]:
     """The function that gives its points [N, 3] the colour of the nearest of `points` [M, 3]."""
     tree, table = cKDTree(points.numpy()), colors.detach().float().clamp(0, 1)
     return lambda at: table[torch.from_numpy(tree.query(at.numpy(), workers=-1)[1])]
-
-
-def cell_centers(size: int) -> Tensor:
-    """[size, size, size, 3] positions x, y, z of the cells in the order z, y, x."""
-    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    return torch.stack([x, y, z], -1)

@@ -13,7 +13,8 @@ from torch.nn.functional import grid_sample, interpolate
 
 from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError
-from gen3d.initialisers import cell_centers, colored_by_views, shape_from_distances
+from gen3d.grids import cell_centers
+from gen3d.initialisers import colored_by_views, shape_from_distances
 from gen3d.representations.shape import Shape
 
 LEVEL = 0.4

@@ -14,6 +14,7 @@ from gen3d.cameras import orbit
 from gen3d.config import PointsConfig, SplatsConfig
 from gen3d.errors import Gen3DError
 from gen3d.export.mesh import silhouette_iou
+from gen3d.grids import cell_centers
 from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.points import PointCloud
 from gen3d.representations.shape import Shape
@@ -136,7 +137,7 @@ def test_a_representation_becomes_the_shape_of_the_next(kind: str) -> None:
 
 def test_thin_legs_survive_the_hand_over() -> None:
     """A table whose legs are two cells thick, as splats: the silhouettes of the next shape are its own."""
-    x, y, z = initialisers.cell_centers(64).unbind(-1)
+    x, y, z = cell_centers(64).unbind(-1)
     top = torch.stack([x.abs() - 0.6, (y - 0.3).abs() - 0.08, z.abs() - 0.6]).amax(0)
     legs = torch.stack([(x.abs() - 0.5).abs() - 0.035, (y + 0.2).abs() - 0.5, (z.abs() - 0.5).abs() - 0.035]).amax(0)
     table = initialisers.shape_from_distances(torch.minimum(top, legs))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gen3d.corpus import captions
 from gen3d.corpus.fields import TRUNCATION
 from gen3d.corpus.store import Corpus, ObjectRecord
+from gen3d.grids import cell_centers
 from gen3d.prior.augment import FINISHES, Dominant, find_dominant, random_proportions, recolor, refinish
 from gen3d.prior.encoder import DISTANCE_GRID, DISTANCE_RANGE, SurfaceCloud
 
@@ -73,9 +74,7 @@ class FieldDataset:
     def distance_grid(self, index: int, mirror: bool, proportions: Tensor) -> Tensor:
         """Clamped signed distances [40^3] (z, y, x) of one augmented object."""
         grid = self.grid[index].float() * (TRUNCATION / 127)
-        axis = (torch.arange(DISTANCE_GRID) + 0.5) * (2 / DISTANCE_GRID) - 1
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        source = torch.stack([x, y, z], -1) * self._flip(index, mirror) / proportions
+        source = cell_centers(DISTANCE_GRID) * self._flip(index, mirror) / proportions
         # Outside of the cube an object has nothing: the border's distances grow no further.
         sampled = F.grid_sample(grid[None, None], source[None], padding_mode="border", align_corners=False)
         return (sampled.flatten() * float(proportions.mean())).clamp(-DISTANCE_RANGE, DISTANCE_RANGE)

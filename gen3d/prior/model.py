@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gen3d.errors import Gen3DError
+from gen3d.grids import cell_centers
 from gen3d.prior.checkpoint import read_metadata, save_atomic
 from gen3d.prior.concepts import Concepts
 from gen3d.prior.decoder import DecodedField, FieldDecoder, sample_volume
@@ -128,9 +129,7 @@ class ShapePrior:
 
         Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
         """
-        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        points = torch.stack([x, y, z], -1).view(1, -1, 3)
+        points = cell_centers(size).view(1, -1, 3)
         field = self.field(codes)
         distances = sample_volume(field.distance, points)[0, :, 0]
         near = distances.abs() < DECODED_BAND

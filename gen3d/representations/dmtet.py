@@ -19,6 +19,7 @@ from torch.nn.functional import grid_sample, interpolate, normalize, softplus
 
 from gen3d.cameras import Cameras
 from gen3d.config import DmtetConfig
+from gen3d.grids import cell_centers
 from gen3d.prior.encoder import SurfaceCloud
 from gen3d.rendering.flexicubes import CubeWeights, DualSurface, dual_march, dual_vertices, fan_quads, split_quads
 from gen3d.rendering.geometry import Topology, uniform_laplacian
@@ -233,9 +234,7 @@ def albedo_grid(shape: Shape, size: int) -> Tensor:
     """Albedo [1, 3, size, size, size] (z, y, x) at cell centres: near the surface that of the nearest vertex, the mean
     one beyond.
     """
-    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    points = torch.stack([x, y, z], -1).view(-1, 3)
+    points = cell_centers(size).view(-1, 3)
     near = shape.distance(points).abs() < COLOR_REACH * 2 / size
     _, index = cKDTree(shape.vertices.numpy()).query(points[near].numpy(), workers=-1)
     grid = shape.albedo.mean(0).repeat(len(points), 1)

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from gen3d.config import PrimitivesConfig
+from gen3d.grids import cell_centers
 from gen3d.rendering.superquadrics import Superquadrics
 from gen3d.representations.shape import Shape
 
@@ -57,10 +58,8 @@ class Inside:
 
     def __init__(self, shape: Shape) -> None:
         size = min(shape.distances.shape[0], self.LIMIT)
-        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
         self.size, self.cell = size, 2 / size
-        self.centers = torch.stack([x, y, z], -1).view(-1, 3)
+        self.centers = cell_centers(size).view(-1, 3)
         self.distances = shape.distance(self.centers)
         # Shapes thinner than a cell have no cell centre inside: the nearest ones have to do there.
         threshold = next((t for t in (0.0, 0.25, 0.5, 1.0) if bool((self.distances < t * self.cell).any())), 1.0)

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from gen3d.cameras import Cameras
 from gen3d.config import PrimitivesConfig
+from gen3d.grids import cell_centers
 from gen3d.prior.encoder import SurfaceCloud
 from gen3d.rendering.geometry import Topology
 from gen3d.rendering.lighting import studio_shading
@@ -194,9 +195,7 @@ class Primitives(torch.nn.Module):
     @torch.no_grad()
     def mesh_source(self, size: int) -> Tensor:
         """Minus the signed distance to the nearest primitive, [size, size, size]: a closed union of all parts."""
-        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        points = torch.stack([x, y, z], -1).view(-1, 3)
+        points = cell_centers(size).view(-1, 3)
         shapes = self.shapes()
         field = torch.cat([-shapes.distances(part).amin(0) for part in points.split(_GRID_POINTS)])
         # Far from the surface first-order distances are far off, and nothing asks for them.

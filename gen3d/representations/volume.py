@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gen3d.cameras import Cameras, turntable
 from gen3d.config import VolumeConfig
+from gen3d.grids import cell_centers
 from gen3d.prior.encoder import SurfaceCloud
 from gen3d.rendering.encodings import grid_encode
 from gen3d.rendering.mesh import vertex_normals
@@ -139,7 +140,7 @@ class VolumeScene(torch.nn.Module):
     def occupy(self, shape: Shape) -> None:
         """Takes the cells inside a shape and around its surface as the occupied ones."""
         size = self.occupancy.resolution
-        distances = shape.distance(cell_centers(size)).view(size, size, size)
+        distances = shape.distance(cell_centers(size).view(-1, 3)).view(size, size, size)
         self.occupancy.fill(distances < REACH * 2 / size)
         self._measure()
 
@@ -210,7 +211,7 @@ class VolumeScene(torch.nn.Module):
     @torch.no_grad()
     def grid_of(self, function: Callable[[Tensor], Tensor], size: int) -> Tensor:
         """A function of points [N, 3] at the cell centres of a grid [size, size, size] (z, y, x)."""
-        parts = [function(chunk) for chunk in cell_centers(size).split(_POINTS_AT_ONCE)]
+        parts = [function(chunk) for chunk in cell_centers(size).view(-1, 3).split(_POINTS_AT_ONCE)]
         return torch.cat(parts).view(size, size, size)
 
     @torch.no_grad()
@@ -231,7 +232,7 @@ class VolumeScene(torch.nn.Module):
         """`inside` at the centres of the occupied cells [S, S, S]; what is not occupied is far outside."""
         if self._coarse is None:
             size, occupied = self.occupancy.resolution, self.occupancy.occupied.view(-1)
-            chunks = cell_centers(size)[occupied].split(_POINTS_AT_ONCE)
+            chunks = cell_centers(size).view(-1, 3)[occupied].split(_POINTS_AT_ONCE)
             values = torch.full((size**3,), -RAW_LIMIT)
             values[occupied] = torch.cat([self.inside(chunk) for chunk in chunks]).clamp(-RAW_LIMIT, RAW_LIMIT)
             self._coarse = values.view(size, size, size)
@@ -281,7 +282,7 @@ class VolumeScene(torch.nn.Module):
         size = self.occupancy.resolution
         if self._deep is None:
             deep = ndimage.binary_erosion(self._solid(), iterations=_SKIN)
-            self._deep = cell_centers(size)[torch.from_numpy(deep).view(-1)]
+            self._deep = cell_centers(size).view(-1, 3)[torch.from_numpy(deep).view(-1)]
         if not len(self._deep):
             return self.level.new_zeros(())
         some = self._deep[torch.randint(len(self._deep), (_DEEP_POINTS,), generator=self.generator)]
@@ -323,13 +324,6 @@ def density(raw: Tensor) -> Tensor:
 def raw_density(distances: Tensor) -> Tensor:
     """Raw densities that look like a surface with these signed distances."""
     return ((-distances / CELL - 0.25) * SLOPE).clamp(-RAW_LIMIT, RAW_LIMIT)
-
-
-def cell_centers(size: int) -> Tensor:
-    """[size^3, 3] as x, y, z, listed in z, y, x order."""
-    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    return torch.stack([x, y, z], -1).view(-1, 3)
 
 
 def ray_spans(offsets: Tensor, limit: int) -> list[tuple[int, int]]:

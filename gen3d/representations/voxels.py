@@ -14,11 +14,12 @@ from torch.nn import Parameter
 from torch.nn.functional import interpolate
 
 from gen3d.config import VoxelsConfig
+from gen3d.grids import cell_centers
 from gen3d.rendering.encodings import grid_encode
 from gen3d.rendering.regularizers import total_variation
 from gen3d.rendering.views import Render
 from gen3d.representations.shape import Shape
-from gen3d.representations.volume import RAW_LIMIT, VolumeScene, cell_centers, raw_density
+from gen3d.representations.volume import RAW_LIMIT, VolumeScene, raw_density
 
 COLOR_REACH = 4.0
 """Cells from the surface of a first shape up to which colours start out as those of the surface."""
@@ -42,7 +43,7 @@ class Voxels(VolumeScene):
     def from_shape(cls, shape: Shape, config: VoxelsConfig, generator: torch.Generator) -> Voxels:
         """The shape's distances as densities, and its lit colours around its surface."""
         size = config.coarse_grid
-        points = cell_centers(size)
+        points = cell_centers(size).view(-1, 3)
         distances = shape.distance(points)
         near = distances.abs() < COLOR_REACH * 2 / size
         colors = shape.lit.mean(0).repeat(len(points), 1)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from gen3d.cameras import turntable
 from gen3d.config import VolumeConfig
+from gen3d.grids import cell_centers
 from gen3d.rendering.volume import composite, rays_of
 from gen3d.representations import volume
 from gen3d.representations.shape import Shape
-from gen3d.representations.volume import VolumeScene, cell_centers, density, raw_density, ray_spans
+from gen3d.representations.volume import VolumeScene, density, raw_density, ray_spans
 
 RADIUS = 0.6
 
@@ -45,7 +46,7 @@ def made(config: VolumeConfig | None = None) -> Ball:
 def shape_of_ball(radius: float = RADIUS) -> Shape:
     mesh = trimesh.creation.icosphere(subdivisions=3, radius=radius)
     vertices, normals = (torch.from_numpy(array.copy()).float() for array in (mesh.vertices, mesh.vertex_normals))
-    distances = cell_centers(32).norm(dim=1).view(32, 32, 32) - radius
+    distances = cell_centers(32).norm(dim=-1) - radius
     return Shape(vertices, torch.from_numpy(mesh.faces.copy()).int(), normals, torch.ones_like(vertices), distances)
 
 
@@ -171,7 +172,7 @@ def test_occupied_are_the_inside_and_the_surroundings_of_the_surface() -> None:
     scene = Ball()
     assert scene.occupancy.share == 1
     scene.occupy(shape_of_ball())
-    radius = cell_centers(32).norm(dim=1).view(32, 32, 32)
+    radius = cell_centers(32).norm(dim=-1)
     assert scene.occupancy.occupied[radius < RADIUS].all()
     assert not scene.occupancy.occupied[radius > RADIUS + 5 * 2 / 32].any()
     with torch.no_grad():
