@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen3d.batch import load_batch
-from gen3d.config import RunConfig
+from gen3d.config import ClipConfig, RunConfig
 from gen3d.config_io import dump_config, is_override, leaf_types, list_configs, load_config, load_stages, parse_config
 from gen3d.config_limits import LIMITS, RECIPES
 from gen3d.errors import UsageError
@@ -23,9 +23,12 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_default_is_the_dataclass_defaults() -> None:
-    assert load_config(None, []) == RunConfig()
-    assert load_config("mini", []) == load_config("default", []) == RunConfig()
+def test_the_default_recipe_is_the_dataclass_defaults_and_the_packaged_guide() -> None:
+    config = load_config(None, [])
+    assert config == load_config("mini", []) == load_config("default", [])
+    assert config.clip.weight > 0
+    assert config.clip.model == "mini"
+    assert dataclasses.replace(config, clip=ClipConfig()) == RunConfig()
 
 
 def test_every_shipped_config_loads() -> None:
