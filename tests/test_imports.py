@@ -18,6 +18,7 @@ RANKS = {
     "errors": 0,
     "config": 1,
     "cameras": 1,
+    "grids": 1,
     "schedule": 1,
     # what the command line needs before anything heavy
     "config_limits": 2,
@@ -55,7 +56,7 @@ RANKS = {
 }
 """A module may import from packages of a lower rank and from its own; siblings of one rank do not know each other."""
 
-LEAVES = {"config", "cameras", "schedule", "config_limits", "prompts"}
+LEAVES = {"config", "cameras", "grids", "schedule", "config_limits", "prompts"}
 """These import nothing of gen3d but errors (and `config_limits` the configuration it checks)."""
 
 
