@@ -43,7 +43,7 @@ def soft_render(vertices: Tensor, faces: Tensor, colors: Tensor, cameras: Camera
     """rgb and alpha [H, W, 4] of the first camera: all pairs of a triangle and a pixel in its reach at once."""
     width, height = cameras.width, cameras.height
     sigma, reach = SIGMA * (width / 2) ** 2, REACH * width / 2
-    projections = cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]
+    projections = cameras.projections()
     projected = surface_reference.homogeneous_pixels(vertices, projections)[0]
     screen, depth = projected[:, :2] / projected[:, 2:], projected[:, 2]
     corners = screen[faces.long()]  # [F, 3, 2]
@@ -89,21 +89,22 @@ def steps(cameras: Cameras) -> dict[str, Callable[[], None]]:
     parameters = [vertices.clone().requires_grad_(), ((3 * vertices).sin() * 0.5 + 0.5).requires_grad_()]
     normals = vertex_normals(vertices, faces)  # given, as the soft rasteriser has none
     weights = torch.randn(cameras.height, cameras.width, 4, generator=torch.Generator().manual_seed(1))
+    rgb_weights, alpha_weights = (part.contiguous() for part in weights.split([3, 1], -1))
 
     def surface() -> Tensor:
         view = render_surface(parameters[0], faces, parameters[1], cameras, normals=normals, topology=topology)
-        return torch.cat([view.rgb, view.alpha], -1)
+        return (view.rgb * rgb_weights).sum() + (view.alpha * alpha_weights).sum()
 
     def rgba() -> Tensor:
         points = SurfacePoints(parameters[0], faces, cameras, topology)
         colors = points.interpolate(parameters[1])
-        return points.draw(torch.cat([colors, torch.ones_like(colors[:, :1])], 1))
-
-    def run(render: Callable[[], Tensor]) -> None:
-        torch.autograd.grad((render() * weights).sum(), parameters)
+        return (points.draw(torch.cat([colors, torch.ones_like(colors[:, :1])], 1)) * weights).sum()
 
     def soft() -> Tensor:
-        return soft_render(parameters[0], faces, parameters[1], cameras)
+        return (soft_render(parameters[0], faces, parameters[1], cameras) * weights).sum()
+
+    def run(loss: Callable[[], Tensor]) -> None:
+        torch.autograd.grad(loss(), parameters)
 
     return {"surface": lambda: run(surface), "rgba": lambda: run(rgba), "soft": lambda: run(soft)}
 

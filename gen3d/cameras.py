@@ -27,7 +27,8 @@ DEFAULT_RADIUS = OBJECT_RADIUS / math.sin(math.radians(DEFAULT_FOV / 2))
 class Cameras:
     """A batch of pinhole cameras that share one image size.
 
-    c2w: [B, 4, 4] camera-to-world in OpenGL axes. intrinsics: [B, 3, 3] in pixels. width, height: pixels.
+    c2w: [B, 4, 4] camera-to-world in OpenGL axes, a rotation and a translation. intrinsics: [B, 3, 3] in pixels.
+    width, height: pixels.
     """
 
     c2w: Tensor
@@ -48,9 +49,15 @@ class Cameras:
 
     def viewmats(self) -> Tensor:
         """World-to-camera matrices in OpenCV axes, [B, 4, 4]: the `viewmats` that gsplat takes."""
-        opencv = self.c2w.clone()
-        opencv[:, :, 1:3] *= -1
-        return torch.linalg.inv(opencv)
+        turn = (self.c2w[:, :3, :3] * self.c2w.new_tensor([1.0, -1.0, -1.0])).transpose(1, 2)
+        matrices = self.c2w.clone()  # with its last row
+        matrices[:, :3, :3] = turn
+        matrices[:, :3, 3] = -(turn @ self.c2w[:, :3, 3:])[..., 0]
+        return matrices
+
+    def projections(self) -> Tensor:
+        """From world space to pixel coordinates times depth, and depth: [B, 3, 4] float64, contiguous."""
+        return (self.intrinsics.double() @ self.viewmats().double()[:, :3]).contiguous()
 
     def resized(self, width: int, height: int) -> Cameras:
         """The same views on another pixel grid."""

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "gen3d"
 RANKS = {
     # leaves
     "errors": 0,
+    "allocator": 0,
     "config": 1,
     "cameras": 1,
     "grids": 1,

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from gen3d import __version__
+from gen3d.allocator import keep_freed_memory
 from gen3d.cli.commands import COMMANDS, run_command, run_doctor, run_recipes
 from gen3d.cli.parsing import INTERRUPTED
 from gen3d.cli.runs import run_batch_file, run_prompt
@@ -66,6 +67,7 @@ def _prepare_process() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a prompt may hold what the terminal cannot show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,9 +21,16 @@ def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, v
     return _Interpolate.apply(vertices, attributes, attribute_faces, views)
 
 
-def antialias(values: Tensor, vertices: Tensor, views: Views) -> Tensor:
+def shade(surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float) -> Tensor:
+    """See `surface_reference.shade`."""
+    return _Shade.apply(surface, colors, views, lights, ambient)
+
+
+def antialias(
+    values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int | None = None
+) -> tuple[Tensor, ...]:
     """See `surface_reference.antialias`."""
-    return _Antialias.apply(values, vertices, views)
+    return _Antialias.apply(values, vertices, views, parts, -1 if alpha is None else alpha)
 
 
 def corners_of(faces: Tensor, rows: int) -> tuple[Tensor, Tensor]:
@@ -81,9 +89,46 @@ class _Interpolate(torch.autograd.Function):
         return vertices_grad, attributes_grad, None, None
 
 
+class _Shade(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float
+    ) -> Tensor:
+        _check(surface, *([] if colors is None else [colors]))
+        surface, colors = surface.contiguous(), None if colors is None else colors.contiguous()
+        channels = surface.shape[1] - 6 if colors is None else colors.shape[1]
+        _, height, width = views.size
+        ctx.shape = (len(surface), surface.shape[1], channels)
+        ctx.lights = (lights.float().contiguous(), ambient)
+        ctx.views, ctx.area, ctx.threads = views, height * width, torch.get_num_threads()
+        ctx.save_for_backward(surface, colors)
+        values = torch.empty(len(surface), channels + 5)
+        _library().gen3d_surface_shade(
+            *ctx.shape, surface.data_ptr(), _pointer(colors), views.pixels.data_ptr(), views.projections.data_ptr(),
+            ctx.area, len(ctx.lights[0]), ctx.lights[0].data_ptr(), ambient, values.data_ptr(), ctx.threads,
+        )  # fmt: skip
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, values_grad: Tensor) -> tuple[Tensor | None, ...]:
+        surface, colors = ctx.saved_tensors
+        values_grad = values_grad.contiguous()
+        surface_grad = torch.empty_like(surface)
+        colors_grad = None if colors is None else torch.empty_like(colors)
+        _library().gen3d_surface_shade_backward(
+            *ctx.shape, surface.data_ptr(), _pointer(colors), ctx.views.pixels.data_ptr(),
+            ctx.views.projections.data_ptr(), ctx.area, len(ctx.lights[0]), ctx.lights[0].data_ptr(), ctx.lights[1],
+            values_grad.data_ptr(), surface_grad.data_ptr(), _pointer(colors_grad), ctx.threads,
+        )  # fmt: skip
+        return surface_grad, colors_grad, None, None, None
+
+
 class _Antialias(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, vertices: Tensor, views: Views) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int
+    ) -> tuple[Tensor, ...]:
         _check(values, vertices)
         values, vertices, threads = values.contiguous(), vertices.contiguous(), torch.get_num_threads()
         count, height, width = views.size
@@ -96,34 +141,44 @@ class _Antialias(torch.autograd.Function):
             pair_reach.data_ptr(), threads,
         )  # fmt: skip
         row_of = torch.empty(count, height, width, dtype=torch.int32)
-        image = torch.empty(count, height, width, values.shape[1])
+        images = [torch.empty(count, height, width, part) for part in parts]
+        scale = torch.empty(count, height, width)
         kernels.gen3d_surface_antialias(
             len(values), views.pixels.data_ptr(), values.data_ptr(), values.shape[1], count, width, height,
-            pair_edge.data_ptr(), pair_reach.data_ptr(), row_of.data_ptr(), image.data_ptr(), threads,
+            pair_edge.data_ptr(), pair_reach.data_ptr(), alpha, row_of.data_ptr(), scale.data_ptr(),
+            *_parts(images, parts), threads,
         )  # fmt: skip
         ctx.save_for_backward(values, vertices)
-        ctx.views, ctx.threads, ctx.buffers = views, threads, (pair_edge, pair_reach, row_of)
-        return image
+        ctx.set_materialize_grads(False)
+        ctx.views, ctx.parts, ctx.threads = views, parts, threads
+        ctx.buffers = pair_edge, pair_reach, row_of, scale
+        return tuple(images)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, image_grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *image_grads: Tensor | None) -> tuple[Tensor | None, ...]:
         values, vertices = ctx.saved_tensors
-        views, (pair_edge, pair_reach, row_of) = ctx.views, ctx.buffers
+        views, (pair_edge, pair_reach, row_of, scale) = ctx.views, ctx.buffers
         count, height, width = views.size
-        image_grad = image_grad.contiguous()
+        grads = [None if grad is None else grad.contiguous() for grad in image_grads]
         values_grad, vertices_grad = torch.empty_like(values), torch.zeros_like(vertices)
         _library().gen3d_surface_antialias_backward(
             len(values), views.pixels.data_ptr(), values.data_ptr(), values.shape[1], count, width, height,
-            pair_edge.data_ptr(), pair_reach.data_ptr(), row_of.data_ptr(), views.edges.data_ptr(),
-            vertices.data_ptr(), views.projections.data_ptr(), image_grad.data_ptr(), values_grad.data_ptr(),
+            pair_edge.data_ptr(), pair_reach.data_ptr(), row_of.data_ptr(), scale.data_ptr(), views.edges.data_ptr(),
+            vertices.data_ptr(), views.projections.data_ptr(), *_parts(grads, ctx.parts), values_grad.data_ptr(),
             vertices_grad.data_ptr(), ctx.threads,
         )  # fmt: skip
-        return values_grad, vertices_grad, None
+        return values_grad, vertices_grad, None, None, None
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+def _parts(tensors: Sequence[Tensor | None], widths: tuple[int, ...]) -> tuple[int, Any, Any]:
+    """How many images there are, where they lie, and how many channels each has."""
+    count = len(widths)
+    return count, (ctypes.c_void_p * count)(*map(_pointer, tensors)), (ctypes.c_int32 * count)(*widths)
 
 
 @lru_cache(maxsize=1)
@@ -132,12 +187,17 @@ def _library() -> ctypes.CDLL:
     if kernels is None:
         raise UsageError("The native kernels are not available; use the surface backend 'torch'.")
     pointer, count, size = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+    parts = [size, pointer, pointer]
+    drawn = [count, *[pointer] * 2, size, count, size, size, *[pointer] * 2]
+    shaded = [count, size, size, *[pointer] * 4, count, size, pointer, ctypes.c_float]
     signatures: dict[str, list[type]] = {
         "interpolate": [count, *[pointer] * 5, size, pointer, size],
         "interpolate_backward": [*[count] * 4, *[pointer] * 10, size, pointer, size, size, *[pointer] * 3, size],
         "crossings": [*[count] * 3, *[pointer] * 3, size, size, ctypes.c_double, *[pointer] * 3, size],
-        "antialias": [count, *[pointer] * 2, size, count, size, size, *[pointer] * 4, size],
-        "antialias_backward": [count, *[pointer] * 2, size, count, size, size, *[pointer] * 9, size],
+        "shade": [*shaded, pointer, size],
+        "shade_backward": [*shaded, *[pointer] * 3, size],
+        "antialias": [*drawn, size, *[pointer] * 2, *parts, size],
+        "antialias_backward": [*drawn, *[pointer] * 5, *parts, *[pointer] * 2, size],
     }
     for name, arguments in signatures.items():
         function = getattr(kernels, f"gen3d_surface_{name}")

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from gen3d.errors import UsageError
-from gen3d.kernels.surface_reference import Views, homogeneous_pixels
+from gen3d.kernels.surface_reference import Views, homogeneous_pixels, shade, within_range
+
+__all__ = ["antialias", "interpolate", "load", "see", "shade"]
 
 FAR = 100.0
 """Distance along the camera's axis beyond which nothing is drawn."""
@@ -97,10 +99,11 @@ def see(
         depth, _ = library.interpolate(**attribute_arguments(clip[..., 3:], raster, topology[0]))
         upright = raster.flip(1)
         face = upright[..., 3].int() - 1
-        pixels = (face.view(-1) >= 0).nonzero()[:, 0]
-        u, v = upright.reshape(-1, 4)[pixels, :2].unbind(-1)
-        seen = depth.flip(1)[..., 0] * (face >= 0)
-    bary = torch.stack([u, v, 1 - u - v], -1)
+        hit = face >= 0
+        pixels = hit.view(-1).nonzero()[:, 0]
+        u, v = upright[..., :2].unbind(-1)
+        seen = depth.flip(1)[..., 0] * hit
+        bary = torch.stack([u, v, 1 - u - v], -1) * hit[..., None]
     return RasterViews(*topology, projections, face, seen, bary, pixels, near, clip, raster, library)
 
 
@@ -110,13 +113,16 @@ def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, v
     return image.flip(1).reshape(-1, image.shape[-1])[views.pixels]
 
 
-def antialias(values: Tensor, vertices: Tensor, views: RasterViews) -> Tensor:
+def antialias(
+    values: Tensor, vertices: Tensor, views: RasterViews, parts: tuple[int, ...], alpha: int | None = None
+) -> tuple[Tensor, ...]:
     """See `surface_reference.antialias`; here it is the pixels that look for an edge of the triangle they see, so that
     triangles smaller than a pixel lose gradients.
     """
     image = values.new_zeros(views.face.numel(), values.shape[1]).index_copy(0, views.pixels, values)
     image = image.view(*views.face.shape, -1).flip(1)
-    return views.library.antialias(**blend_arguments(image, views.raster, views.clip, views.faces)).flip(1)
+    blended = views.library.antialias(**blend_arguments(image, views.raster, views.clip, views.faces)).flip(1)
+    return (blended if alpha is None else within_range(blended, alpha)).split(parts, -1)
 
 
 @lru_cache(maxsize=8)

@@ -1,10 +1,10 @@
 """Differentiable mesh rendering in plain PyTorch: what `src/surface*.cpp` computes, any dtype, any device.
 
-Three steps follow the z-buffer (`gen3d.rendering.mesh.rasterize`): attributes are interpolated at the visible points,
-the places are found where a silhouette passes between two neighbouring pixel centres, and there the two colours are
-blended by how far the nearer surface reaches, which is what carries gradients of visibility to the vertices (the
-antialiasing of nvdiffrast, Laine et al. 2020, section 3.6). Unlike there, it is the edges that look for their pixels
-and not the pixels for an edge of their triangle, so that triangles smaller than a pixel lose nothing.
+Four steps follow the z-buffer (`gen3d.rendering.mesh.rasterize`): attributes are interpolated at the visible points,
+these are shaded, the places are found where a silhouette passes between two neighbouring pixel centres, and there the
+two colours are blended by how far the nearer surface reaches, which is what carries gradients of visibility to the
+vertices (the antialiasing of nvdiffrast, Laine et al. 2020, section 3.6). Unlike there, it is the edges that look for
+their pixels and not the pixels for an edge of their triangle, so that triangles smaller than a pixel lose nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Views:
 
     faces: [F, 3] int32. edges: [E, 4] int32, see `gen3d.rendering.geometry.Topology`. corner_starts: [V + 1] int32.
     corners: [3 F] int32. projections: [B, 3, 4] float64, intrinsics times world-to-camera in OpenCV axes. face, depth:
-    [B, H, W] as of `rasterize`, int32 and float32. bary: [N, 3] float32. pixels: [N] int64 in the flattened face
+    [B, H, W] as of `rasterize`, int32 and float32. bary: [B, H, W, 3] float32. pixels: [N] int64 in the flattened face
     image. near: edges that come nearer to the camera are not antialiased.
     """
 
@@ -84,6 +84,31 @@ def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, v
     bary = weights / weights.sum(-1, keepdim=True)
     values = attributes.index_select(0, attribute_faces[face].long().view(-1)).view(len(face), 3, attributes.shape[1])
     return (bary[..., None] * values).sum(1)
+
+
+def shade(surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float) -> Tensor:
+    """What is drawn of the visible points, [N, C + 5]: colours under the lights, 1 for alpha, the distance along the
+    camera's axis, and the unit normal. Differentiable in `surface` and `colors`.
+
+    surface: [N, 6], positions and normals of any length as `interpolate` gives them. colors: [N, C], or None where
+    they follow in `surface` [N, 6 + C]. lights: [L, 3] directions towards lights, as long as these are strong, for
+    Lambert's law; without any and with an ambient light of 1 the colours stay as they are.
+    """
+    normals = torch.nn.functional.normalize(surface[:, 3:6], dim=-1)
+    colors = surface[:, 6:] if colors is None else colors
+    light = ambient + (normals @ lights.to(normals).T).clamp(min=0).sum(-1, keepdim=True)
+    _, height, width = views.size
+    axes = views.projections[:, 2].to(surface)[views.pixels // (height * width)]  # [N, 4]
+    depth = (surface[:, :3] * axes[:, :3]).sum(-1, keepdim=True) + axes[:, 3:]
+    return torch.cat([colors * light, torch.ones_like(depth), depth, normals], 1)
+
+
+def within_range(image: Tensor, alpha: int) -> Tensor:
+    """A premultiplied image [..., C], scaled where its channel `alpha` has left 0..1: at tips thinner than a pixel the
+    blends of several edges add up. The gradient takes the scale for a constant.
+    """
+    drawn = image[..., alpha : alpha + 1].detach()
+    return image * torch.where(drawn > 1, 1 / drawn.clamp(min=1), (drawn >= 0).to(drawn))
 
 
 @torch.no_grad()
@@ -172,11 +197,15 @@ def reaches(vertices: Tensor, views: Views, crossings: Crossings) -> Tensor:
     return torch.where(crossings.far > crossings.near, at - centre, centre - at)
 
 
-def antialias(values: Tensor, vertices: Tensor, views: Views) -> Tensor:
-    """Images [B, H, W, C] of the values [N, C] of the covered pixels, zero elsewhere, blended across silhouettes.
+def antialias(
+    values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int | None = None
+) -> tuple[Tensor, ...]:
+    """Images of the values [N, C] of the covered pixels, zero elsewhere, blended across silhouettes: the channels go
+    to images [B, H, W, P] for every P of `parts`, one after another.
 
     Where the nearer surface reaches D beyond its pixel's centre, the fraction D - 1/2 of the other pixel takes its
-    value, or, if negative, 1/2 - D of its own pixel takes the other's. Differentiable in values and vertices.
+    value, or, if negative, 1/2 - D of its own pixel takes the other's. Differentiable in values and vertices. alpha:
+    the channel, if any, that `within_range` is to keep in 0..1.
     """
     views_count, height, width = views.size
     crossings = find_crossings(vertices, views)
@@ -185,4 +214,5 @@ def antialias(values: Tensor, vertices: Tensor, views: Views) -> Tensor:
     share = (reaches(vertices, views, crossings) - 0.5)[:, None]
     change = share * (image.index_select(0, crossings.near) - image.index_select(0, crossings.far))
     target = torch.where(share[:, 0] > 0, crossings.far, crossings.near)
-    return image.index_add(0, target, change).view(views_count, height, width, -1)
+    image = image.index_add(0, target, change).view(views_count, height, width, -1)
+    return (image if alpha is None else within_range(image, alpha)).split(parts, -1)

@@ -15,9 +15,13 @@ LIGHTS = (
 """Direction towards each light (world) and its strength: a key light at the upper front right, weaker ones behind."""
 
 
+def studio_lights() -> Tensor:
+    """Directions towards the lights, as long as these are strong: [4, 3] float64."""
+    directions = torch.tensor([light for light, _ in LIGHTS], dtype=torch.float64)
+    strengths = torch.tensor([strength for _, strength in LIGHTS], dtype=torch.float64)
+    return torch.nn.functional.normalize(directions, dim=-1) * strengths[:, None]
+
+
 def studio_shading(normals: Tensor) -> Tensor:
     """Lambertian shading factor [..., 1] (about 0.5 to 1.1) of unit world-space `normals` [..., 3]."""
-    directions = torch.nn.functional.normalize(normals.new_tensor([light for light, _ in LIGHTS]), dim=-1)
-    strengths = normals.new_tensor([strength for _, strength in LIGHTS])
-    lambert = (normals @ directions.T).clamp(min=0) @ strengths
-    return (AMBIENT + lambert)[..., None]
+    return AMBIENT + (normals @ studio_lights().to(normals).T).clamp(min=0).sum(-1, keepdim=True)

@@ -44,8 +44,7 @@ def rasterize(
     vertices = torch.as_tensor(vertices).detach().to("cpu", torch.float32).contiguous()
     faces = torch.as_tensor(faces).detach().to("cpu", torch.int32).contiguous()
     _check_mesh(vertices, faces)
-    views = cameras.to("cpu")
-    projections = (views.intrinsics.double() @ views.viewmats().double()[:, :3]).contiguous()  # [B, 3, 4]
+    projections = cameras.to("cpu").projections()
     width, height = cameras.width, cameras.height
     library = _library()
     if library is None:

@@ -19,7 +19,7 @@ from gen3d.errors import UsageError
 from gen3d.kernels import native, surface_native, surface_nvdiffrast, surface_reference
 from gen3d.kernels.surface_reference import Views
 from gen3d.rendering.geometry import Topology
-from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.lighting import AMBIENT, studio_lights
 from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
 from gen3d.rendering.views import Render
 
@@ -60,7 +60,7 @@ class SurfacePoints:
             raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native, torch or nvdiffrast.")
         topology = Topology.of(faces, len(vertices)) if topology is None else topology
         parts = topology.faces, topology.edges, topology.corner_starts, topology.corners
-        projections = (cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]).contiguous()
+        projections = cameras.projections()
         self._kernels: Any
         self.views: Views
         if chosen == "nvdiffrast":
@@ -73,8 +73,8 @@ class SurfacePoints:
         pixels = (fragments.face.view(-1) >= 0).nonzero()[:, 0]
         device = vertices.device
         self.views = Views(
-            *parts, projections, fragments.face.to(device), fragments.depth.to(device),
-            fragments.bary.view(-1, 3)[pixels].to(device), pixels.to(device), NEAR,
+            *parts, projections, fragments.face.to(device), fragments.depth.to(device), fragments.bary.to(device),
+            pixels.to(device), NEAR,
         )  # fmt: skip
 
     def interpolate(self, attributes: Tensor, faces: Tensor | None = None) -> Tensor:
@@ -84,10 +84,24 @@ class SurfacePoints:
         )
         return found
 
+    def shade(self, surface: Tensor, colors: Tensor | None = None, lights: Tensor | None = None) -> Tensor:
+        """Lit colours, alpha, depth and unit normals [N, C + 5], see `surface_reference.shade`; unlit where `lights` is
+        None, else with the studio's ambient light.
+        """
+        ambient = 1.0 if lights is None else AMBIENT
+        lights = torch.zeros(0, 3) if lights is None else lights
+        shaded: Tensor = self._kernels.shade(surface, colors, self.views, lights, ambient)
+        return shaded
+
     def draw(self, values: Tensor) -> Tensor:
         """Images [B, H, W, C] of the values [N, C], antialiased, zero where there is no surface."""
-        images: Tensor = self._kernels.antialias(values, self.vertices, self.views)
-        return images
+        image: Tensor = self._kernels.antialias(values, self.vertices, self.views, (values.shape[1],))[0]
+        return image
+
+    def draw_shaded(self, values: Tensor) -> Render:
+        """Images of what `shade` gives, antialiased, with an alpha in 0..1."""
+        channels = values.shape[1] - 5
+        return Render(*self._kernels.antialias(values, self.vertices, self.views, (channels, 1, 1, 3), channels))
 
 
 def render_surface(
@@ -120,23 +134,17 @@ def render_surface(
     points = SurfacePoints(vertices, faces, fine, topology, backend)
     attributes = [vertices, normals, colors] if isinstance(colors, Tensor) else [vertices, normals]
     interpolated = points.interpolate(torch.cat(attributes, 1))
-    positions = interpolated[:, :3]
-    normal = torch.nn.functional.normalize(interpolated[:, 3:6], dim=-1)
-    if isinstance(colors, Tensor):
-        color = interpolated[:, 6:]
-    elif isinstance(colors, Texture):
-        color = sample(colors.image, points.interpolate(colors.uv, colors.faces))
-    else:
-        color = colors(positions)
-    if lighting == "studio":
-        color = color * studio_shading(normal)
-    values = torch.cat([color, torch.ones_like(positions[:, :1]), _depths(points, positions), normal], 1)
-    image = points.draw(values)
-    if supersample > 1:
-        image = torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), supersample).permute(0, 2, 3, 1)
-    image = _within_range(image, color.shape[1])
-    rgb, alpha, depth, normal_image = image.split([color.shape[1], 1, 1, 3], -1)
-    return Render(rgb, alpha, depth, normal_image)
+    seen: Tensor | None = None
+    if isinstance(colors, Texture):
+        seen = sample(colors.image, points.interpolate(colors.uv, colors.faces))
+    elif not isinstance(colors, Tensor):
+        seen = colors(interpolated[:, :3])
+    values = points.shade(interpolated, seen, studio_lights() if lighting == "studio" else None)
+    view = points.draw_shaded(values)
+    if supersample == 1:
+        return view
+    parts = (view.rgb, view.alpha, view.depth, view.normal)
+    return Render(*(_averaged(part, supersample) for part in parts if part is not None))
 
 
 def sample(image: Tensor, uv: Tensor) -> Tensor:
@@ -148,6 +156,11 @@ def sample(image: Tensor, uv: Tensor) -> Tensor:
     return sampled[0, :, 0].T
 
 
+def _averaged(image: Tensor, factor: int) -> Tensor:
+    """[B, H, W, C] of [B, H factor, W factor, C]."""
+    return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
+
+
 def choose_backend(vertices: Tensor) -> Backend:
     """What `auto` means for these vertices."""
     if vertices.dtype != torch.float32:
@@ -155,20 +168,3 @@ def choose_backend(vertices: Tensor) -> Backend:
     if vertices.is_cuda:
         return "torch" if find_spec("nvdiffrast") is None else "nvdiffrast"
     return "native" if vertices.device.type == "cpu" and native.library() is not None else "torch"
-
-
-def _depths(points: SurfacePoints, positions: Tensor) -> Tensor:
-    """Distances [N, 1] of the visible points along the axes of their cameras."""
-    _, height, width = points.views.size
-    view = points.views.pixels // (height * width)
-    axes = points.cameras.viewmats()[:, 2].to(positions)  # [B, 4]
-    return (positions * axes[view, :3]).sum(-1, keepdim=True) + axes[view, 3:]
-
-
-def _within_range(image: Tensor, channel: int) -> Tensor:
-    """The premultiplied image, scaled where its alpha, in `channel`, has left 0..1: at tips thinner than a pixel the
-    blends of several edges add up. The gradient goes on as if it had not, as the area that they measure does.
-    """
-    alpha = image[..., channel : channel + 1].detach()
-    scale = torch.where(alpha > 1, 1 / alpha.clamp(min=1), (alpha > 0).to(alpha))
-    return image * scale

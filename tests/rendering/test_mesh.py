@@ -46,7 +46,7 @@ def soup(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def reference(vertices: torch.Tensor, faces: torch.Tensor, cameras: Cameras) -> MeshFragments:
-    projections = cameras.intrinsics.double() @ cameras.viewmats().double()[:, :3]
+    projections = cameras.projections()
     return MeshFragments(*rasterize_reference(vertices, faces, projections, cameras.width, cameras.height, NEAR))
 
 

@@ -98,6 +98,28 @@ inline void for_pairs_of(int64_t pixel, int width, int row, int column, const in
   if (row > 0 && edge[2 * (pixel - width) + 1] >= 0) visit(2 * (pixel - width) + 1);
 }
 
+// One channel of all pixels, in an image of its own or between others. Number: float, or const float where it is read.
+template <class Number>
+struct Channel {
+  Number* first;
+  int64_t stride;
+
+  Number& at(int64_t pixel) const { return first[pixel * stride]; }
+};
+
+// The channels of some images, one after another; zeros where an image is null.
+template <class Number>
+std::vector<Channel<Number>> channels_of(int32_t count, Number* const* images, const int32_t* widths) {
+  static float none = 0.0f;
+  std::vector<Channel<Number>> channels;
+  for (int32_t i = 0; i < count; ++i) {
+    for (int32_t c = 0; c < widths[i]; ++c) {
+      channels.push_back(images[i] ? Channel<Number>{images[i] + c, widths[i]} : Channel<Number>{&none, 0});
+    }
+  }
+  return channels;
+}
+
 struct EdgeGradient {
   int32_t ends[2];
   double gradient[2][3];
@@ -177,15 +199,20 @@ GEN3D_API void gen3d_surface_crossings(int64_t vertex_count, int64_t edge_count,
   }
 }
 
-// image [B, H, W, C] of the values [N, C] at `pixels` [N], zero elsewhere, blended over the pairs. row_of [B, H, W]
-// becomes the row of `values` at each pixel, -1 where empty.
+// images of the values [N, C] at `pixels` [N], zero elsewhere, blended over the pairs: the channels go to `part_count`
+// images [B, H, W, part_widths[p]] one after another. row_of [B, H, W] becomes the row of `values` at each pixel, -1
+// where empty. Where `alpha` is a channel, a pixel is scaled where that would leave 0..1; scale [B, H, W] says by what.
 GEN3D_API void gen3d_surface_antialias(int64_t points, const int64_t* pixels, const float* values, int32_t channels,
                                        int64_t views, int32_t width, int32_t height, const int32_t* pair_edge,
-                                       const float* pair_reach, int32_t* row_of, float* image, int32_t threads) {
+                                       const float* pair_reach, int32_t alpha, int32_t* row_of, float* scale,
+                                       int32_t part_count, float* const* parts, const int32_t* part_widths,
+                                       int32_t threads) {
   using namespace gen3d;
   const int64_t rows = views * height;
+  const auto places = channels_of(part_count, parts, part_widths);
 #pragma omp parallel num_threads(threads)
   {
+    std::vector<float> out(channels);
 #pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < rows * width; ++pixel) row_of[pixel] = -1;
 #pragma omp for schedule(static)
@@ -194,11 +221,10 @@ GEN3D_API void gen3d_surface_antialias(int64_t points, const int64_t* pixels, co
     for (int64_t line = 0; line < rows; ++line) {
       for (int column = 0; column < width; ++column) {
         const int64_t pixel = line * width + column;
-        float* out = image + pixel * channels;
         if (row_of[pixel] < 0) {
-          std::fill(out, out + channels, 0.0f);
+          std::fill(out.begin(), out.end(), 0.0f);
         } else {
-          std::copy_n(values + int64_t{row_of[pixel]} * channels, channels, out);
+          std::copy_n(values + int64_t{row_of[pixel]} * channels, channels, out.begin());
         }
         for_pairs_of(pixel, width, static_cast<int>(line % height), column, pair_edge, [&](int64_t pair) {
           const Blend blend(pair, pair_edge[pair], pair_reach[pair], width);
@@ -209,21 +235,26 @@ GEN3D_API void gen3d_surface_antialias(int64_t points, const int64_t* pixels, co
           const float* far = values + int64_t{row_of[blend.far]} * channels;
           for (int c = 0; c < channels; ++c) out[c] -= blend.share * far[c];
         });
+        const bool within = alpha < 0 || (out[alpha] >= 0.0f && out[alpha] <= 1.0f);
+        scale[pixel] = within ? 1.0f : out[alpha] > 1.0f ? 1.0f / out[alpha] : 0.0f;
+        for (int c = 0; c < channels; ++c) places[c].at(pixel) = scale[pixel] * out[c];
       }
     }
   }
 }
 
-// The gradients of `gen3d_surface_antialias`, of image_grad [B, H, W, C]: values_grad [N, C], and, through the reaches,
-// vertices_grad [V, 3], which has to be zero on entry.
+// The gradients of `gen3d_surface_antialias`, of those of its images, null where there is none: values_grad [N, C],
+// and, through the reaches, vertices_grad [V, 3], which has to be zero on entry.
 GEN3D_API void gen3d_surface_antialias_backward(int64_t points, const int64_t* pixels, const float* values,
                                                 int32_t channels, int64_t views, int32_t width, int32_t height,
                                                 const int32_t* pair_edge, const float* pair_reach,
-                                                const int32_t* row_of, const int32_t* edges, const float* vertices,
-                                                const double* projections, const float* image_grad, float* values_grad,
-                                                float* vertices_grad, int32_t threads) {
+                                                const int32_t* row_of, const float* scale, const int32_t* edges,
+                                                const float* vertices, const double* projections, int32_t part_count,
+                                                const float* const* part_grads, const int32_t* part_widths,
+                                                float* values_grad, float* vertices_grad, int32_t threads) {
   using namespace gen3d;
   const int64_t rows = views * height, area = int64_t{width} * height;
+  const auto grads = channels_of(part_count, part_grads, part_widths);
   std::vector<std::vector<EdgeGradient>> parts(threads);
 #pragma omp parallel num_threads(threads)
   {
@@ -231,13 +262,13 @@ GEN3D_API void gen3d_surface_antialias_backward(int64_t points, const int64_t* p
     for (int64_t n = 0; n < points; ++n) {
       const int64_t pixel = pixels[n];
       float* out = values_grad + n * channels;
-      std::copy_n(image_grad + pixel * channels, channels, out);
+      for (int c = 0; c < channels; ++c) out[c] = scale[pixel] * grads[c].at(pixel);
       for_pairs_of(pixel, width, static_cast<int>(pixel / width % height), static_cast<int>(pixel % width), pair_edge,
                    [&](int64_t pair) {
                      const Blend blend(pair, pair_edge[pair], pair_reach[pair], width);
-                     const float factor = blend.near == pixel ? blend.share : -blend.share;
-                     const float* grad = image_grad + blend.target * channels;
-                     for (int c = 0; c < channels; ++c) out[c] += factor * grad[c];
+                     const float share = blend.share * scale[blend.target];
+                     const float factor = blend.near == pixel ? share : -share;
+                     for (int c = 0; c < channels; ++c) out[c] += factor * grads[c].at(blend.target);
                    });
     }
     // Bands in the order of the pixels: their contributions come out in that order for any number of bands.
@@ -247,13 +278,13 @@ GEN3D_API void gen3d_surface_antialias_backward(int64_t points, const int64_t* p
       for (int64_t pair = first; pair < end; ++pair) {
         if (pair_edge[pair] < 0) continue;
         const Blend blend(pair, pair_edge[pair], pair_reach[pair], width);
-        const float* grad = image_grad + blend.target * channels;
         const float* near = values + int64_t{row_of[blend.near]} * channels;
         const float* far = row_of[blend.far] < 0 ? nullptr : values + int64_t{row_of[blend.far]} * channels;
         double reach_gradient = 0.0;
         for (int c = 0; c < channels; ++c) {
-          reach_gradient += static_cast<double>(grad[c]) * (near[c] - (far ? far[c] : 0.0f));
+          reach_gradient += static_cast<double>(grads[c].at(blend.target)) * (near[c] - (far ? far[c] : 0.0f));
         }
+        reach_gradient *= scale[blend.target];
         parts[part].push_back(reach_backward(reach_gradient, pair, pair_edge[pair], edges, vertices,
                                              projections + 12 * ((pair >> 1) / area), width, height));
       }

@@ -1,7 +1,9 @@
 // Vertex attributes at the points of a mesh that pixels see, and the gradients of both the attributes and the vertices.
 #include <algorithm>
+#include <memory>
 #include <vector>
 
+#include "channels.h"
 #include "simd.h"
 #include "surface.h"
 
@@ -20,31 +22,42 @@ void add_scaled(Homogeneous& sum, double factor, const Homogeneous& p) {
   sum.z += factor * p.z;
 }
 
-// The barycentrics b_i = u_i / sum(u), u_i = d . (P_j x P_k), of the point that the ray d of a pixel meets, and how
-// the corners P of the triangle move them.
-struct Footprint {
-  Homogeneous corner[3], ray;
-  double bary[3], sum;
-
-  Footprint(const Homogeneous (&corners)[3], double x, double y) : ray{x, y, 1.0} {
-    std::copy(corners, corners + 3, corner);
-    double weight[3];
-    for (int i = 0; i < 3; ++i) weight[i] = dot(ray, cross(corner[(i + 1) % 3], corner[(i + 2) % 3]));
-    sum = weight[0] + weight[1] + weight[2];
-    for (int i = 0; i < 3; ++i) bary[i] = weight[i] / sum;
-  }
-
-  // Adds the corners' gradients, given that with respect to the barycentrics.
-  void backward(const double (&bary_gradient)[3], Homogeneous (&corner_gradient)[3]) const {
-    const double mean =
-        bary_gradient[0] * bary[0] + bary_gradient[1] * bary[1] + bary_gradient[2] * bary[2];
+// A triangle in one view. A pixel's ray d meets it at the barycentrics b_i = u_i / sum(u), u_i = d . (P_j x P_k), where
+// P are the corners: linear in d, so that the pixels' gradients are added up before they go to the corners.
+class Triangle {
+ public:
+  void place(const Homogeneous& first, const Homogeneous& second, const Homogeneous& third) {
+    corner_[0] = first, corner_[1] = second, corner_[2] = third;
     for (int i = 0; i < 3; ++i) {
-      const int j = (i + 1) % 3, k = (i + 2) % 3;
-      const double factor = (bary_gradient[i] - mean) / sum;  // of u_i
-      add_scaled(corner_gradient[j], factor, cross(corner[k], ray));
-      add_scaled(corner_gradient[k], factor, cross(ray, corner[j]));
+      normal_[i] = cross(corner_[(i + 1) % 3], corner_[(i + 2) % 3]);
+      gradient_[i] = {};
     }
   }
+
+  // The barycentrics where the ray meets it; returns the sum of the u_i.
+  double meet(const Homogeneous& ray, double (&bary)[3]) const {
+    for (int i = 0; i < 3; ++i) bary[i] = dot(ray, normal_[i]);
+    const double sum = bary[0] + bary[1] + bary[2];
+    for (int i = 0; i < 3; ++i) bary[i] /= sum;
+    return sum;
+  }
+
+  // Adds the gradient with respect to the barycentrics that `meet` gave.
+  void add(const Homogeneous& ray, const double (&bary)[3], double sum, const double (&bary_gradient)[3]) {
+    const double mean = bary_gradient[0] * bary[0] + bary_gradient[1] * bary[1] + bary_gradient[2] * bary[2];
+    for (int i = 0; i < 3; ++i) add_scaled(gradient_[i], (bary_gradient[i] - mean) / sum, ray);
+  }
+
+  // The gradient of corner j, by the two products it is in.
+  Homogeneous corner_gradient(int j) const {
+    const int k = (j + 1) % 3, i = (j + 2) % 3;
+    Homogeneous sum = cross(corner_[k], gradient_[i]);
+    add_scaled(sum, 1.0, cross(gradient_[k], corner_[i]));
+    return sum;
+  }
+
+ private:
+  Homogeneous corner_[3], normal_[3], gradient_[3];  // gradient_: of P_j x P_k
 };
 
 // The points sorted by face, in ascending order within each: a counting sort.
@@ -62,26 +75,110 @@ struct PointsByFace {
   bool seen(int64_t f) const { return starts[f] < starts[f + 1]; }
 };
 
-// Sums the gradients of the corners [F, 3, width] around every vertex. Those of faces that no pixel sees hold nothing.
-void gather_corners(int64_t count, const int32_t* starts, const int32_t* corners, const PointsByFace& points,
-                    const std::vector<float>& slots, int width, float* out, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t v = 0; v < count; ++v) {
-    float* sum = out + v * width;
+// What the points of each face mean for `width` numbers at each of its corners, and which corners meet where. Faces that
+// no point sees have slots too, which hold nothing.
+struct Corners {
+  int32_t width;
+  const int32_t *starts, *corners;  // of each row that corners share
+  int64_t rows;
+  float* out;  // [rows, width], or null where nobody asks
+  std::unique_ptr<float[]> slots;
+
+  Corners(int64_t faces, int32_t width, const int32_t* starts, const int32_t* corners, int64_t rows, float* out)
+      : width(width), starts(starts), corners(corners), rows(rows), out(out),
+        slots(out ? new float[3 * width * faces] : nullptr) {}
+
+  void set(int64_t face, const double* sums) const {
+    if (out) std::copy(sums, sums + 3 * width, slots.get() + 3 * width * face);
+  }
+
+  // Sums the slots of a row.
+  void gather(int64_t row, const PointsByFace& points) const {
+    float* sum = out + row * width;
     std::fill(sum, sum + width, 0.0f);
-    for (int32_t i = starts[v]; i < starts[v + 1]; ++i) {
+    for (int32_t i = starts[row]; i < starts[row + 1]; ++i) {
       if (!points.seen(corners[i] / 3)) continue;
-      const float* slot = slots.data() + static_cast<int64_t>(corners[i]) * width;
+      const float* slot = slots.get() + int64_t{corners[i]} * width;
       for (int c = 0; c < width; ++c) sum[c] += slot[c];
     }
   }
+};
+
+// Where the points lie: flat indices over views of `area` pixels.
+struct Pixels {
+  const int64_t* index;
+  int32_t width;
+  int64_t area;
+
+  int64_t view(int64_t point) const { return index[point] / area; }
+
+  Homogeneous ray(int64_t point) const {
+    const int64_t pixel = index[point] % area;
+    return {pixel % width + 0.5, pixel / width + 0.5, 1.0};
+  }
+};
+
+struct Mesh {
+  const float* vertices;
+  const int32_t* faces;
+  const float* attributes;
+  const int32_t* attribute_faces;
+  const double* projections;
+};
+
+// Sets the slots of a face that is seen, of the gradients of its points' values [N, Channels]; where Channels is 0,
+// their number is that of `of_attributes`. sums: room for three corners.
+template <int Channels>
+void face_backward(int64_t f, const Mesh& mesh, const Pixels& pixels, const PointsByFace& sorted,
+                   const float* values_grad, std::vector<double>& sums, const Corners& of_vertices,
+                   const Corners& of_attributes) {
+  const int channels = Channels ? Channels : of_attributes.width;
+  std::fill(sums.begin(), sums.end(), 0.0);
+  double vertex_sums[9] = {};
+  const float* rows[3];
+  for (int c = 0; c < 3; ++c) rows[c] = mesh.attributes + int64_t{mesh.attribute_faces[3 * f + c]} * channels;
+  Triangle triangle;
+  int64_t view = -1;
+  const auto finish_view = [&] {  // from the corners' projections in one view to the corners
+    for (int c = 0; c < 3; ++c) {
+      double point_gradient[3];
+      unproject_gradient(mesh.projections + 12 * view, triangle.corner_gradient(c), point_gradient);
+      for (int k = 0; k < 3; ++k) vertex_sums[3 * c + k] += point_gradient[k];
+    }
+  };
+  for (int32_t i = sorted.starts[f]; i < sorted.starts[f + 1]; ++i) {
+    const int64_t n = sorted.order[i], point_view = pixels.view(n);
+    if (point_view != view) {
+      if (view >= 0) finish_view();
+      view = point_view;
+      const auto corner = [&](int c) {
+        return project(mesh.projections + 12 * view, mesh.vertices + 3 * int64_t{mesh.faces[3 * f + c]});
+      };
+      triangle.place(corner(0), corner(1), corner(2));
+    }
+    const Homogeneous ray = pixels.ray(n);
+    double bary[3], bary_gradient[3] = {};
+    const double sum = triangle.meet(ray, bary);
+    const float* grad = values_grad + n * channels;
+    for (int c = 0; c < 3; ++c) {
+      double* corner_sums = sums.data() + c * channels;
+      for (int k = 0; k < channels; ++k) corner_sums[k] += bary[c] * grad[k];
+    }
+    for (int k = 0; k < channels; ++k) {
+      for (int c = 0; c < 3; ++c) bary_gradient[c] += static_cast<double>(grad[k]) * rows[c][k];
+    }
+    triangle.add(ray, bary, sum, bary_gradient);
+  }
+  finish_view();
+  of_vertices.set(f, vertex_sums);
+  of_attributes.set(f, sums.data());
 }
 
 }  // namespace
 }  // namespace gen3d
 
-// values [N, C] of attributes [A, C] at the N points. pixels [N] index face [B, H, W]; bary [N, 3]; attribute_faces
-// [F, 3] names the rows of a face's corners.
+// values [N, C] of attributes [A, C] at the N points. pixels [N] index face [B, H, W] and bary [B, H, W, 3];
+// attribute_faces [F, 3] names the rows of a face's corners.
 GEN3D_API void gen3d_surface_interpolate(int64_t points, const int64_t* pixels, const int32_t* face, const float* bary,
                                          const int32_t* attribute_faces, const float* attributes, int32_t channels,
                                          float* values, int32_t threads) {
@@ -91,7 +188,7 @@ GEN3D_API void gen3d_surface_interpolate(int64_t points, const int64_t* pixels, 
     const float *a = attributes + static_cast<int64_t>(rows[0]) * channels,
                 *b = attributes + static_cast<int64_t>(rows[1]) * channels,
                 *c = attributes + static_cast<int64_t>(rows[2]) * channels;
-    const float *w = bary + 3 * n;
+    const float* w = bary + 3 * pixels[n];
     float* out = values + n * channels;
     for (int i = 0; i < channels; ++i) out[i] = w[0] * a[i] + w[1] * b[i] + w[2] * c[i];
   }
@@ -107,60 +204,26 @@ GEN3D_API void gen3d_surface_interpolate_backward(
     const float* values_grad, float* attributes_grad, float* vertices_grad, int32_t threads) {
   using namespace gen3d;
   const PointsByFace sorted(points, faces_count, pixels, face);
-  std::vector<float> vertex_slots(vertices_grad ? 9 * faces_count : 0);
-  std::vector<float> attribute_slots(attributes_grad ? 3 * channels * faces_count : 0);
+  const Mesh mesh = {vertices, faces, attributes, attribute_faces, projections};
+  const Pixels seen_at = {pixels, width, int64_t{width} * height};
+  const Corners of_vertices(faces_count, 3, starts, corners, vertex_count, vertices_grad);
+  const Corners of_attributes(faces_count, channels, attribute_starts, attribute_corners, attribute_count,
+                              attributes_grad);
+  with_channels<3, 6, 9>(channels, [&](auto constant) {
 #pragma omp parallel num_threads(threads)
-  {
-    std::vector<double> attribute_sums(3 * channels);
+    {
+      std::vector<double> sums(3 * channels);
 #pragma omp for schedule(dynamic, 64)
-    for (int64_t f = 0; f < faces_count; ++f) {
-      if (!sorted.seen(f)) continue;
-      double vertex_sums[9] = {};
-      std::fill(attribute_sums.begin(), attribute_sums.end(), 0.0);
-      Homogeneous projected[3] = {}, corner_gradient[3] = {};
-      int64_t view = -1;
-      const auto finish_view = [&] {  // from the corners' projections in one view to the corners
-        for (int c = 0; c < 3; ++c) {
-          double point_gradient[3];
-          unproject_gradient(projections + 12 * view, corner_gradient[c], point_gradient);
-          for (int k = 0; k < 3; ++k) vertex_sums[3 * c + k] += point_gradient[k];
-          corner_gradient[c] = {};
-        }
-      };
-      for (int32_t i = sorted.starts[f]; i < sorted.starts[f + 1]; ++i) {
-        const int64_t n = sorted.order[i], pixel = pixels[n], pixel_view = pixel / (int64_t{width} * height);
-        if (pixel_view != view) {
-          if (view >= 0) finish_view();
-          view = pixel_view;
-          for (int c = 0; c < 3; ++c) {
-            projected[c] = project(projections + 12 * view, vertices + 3 * int64_t{faces[3 * f + c]});
-          }
-        }
-        const Footprint footprint(projected, pixel % width + 0.5, pixel / width % height + 0.5);
-        const float* grad = values_grad + n * channels;
-        if (attributes_grad) {
-          for (int c = 0; c < 3; ++c) {
-            for (int k = 0; k < channels; ++k) attribute_sums[c * channels + k] += footprint.bary[c] * grad[k];
-          }
-        }
-        if (!vertices_grad) continue;
-        double bary_gradient[3] = {};
-        for (int c = 0; c < 3; ++c) {
-          const float* row = attributes + int64_t{attribute_faces[3 * f + c]} * channels;
-          for (int k = 0; k < channels; ++k) bary_gradient[c] += static_cast<double>(grad[k]) * row[k];
-        }
-        footprint.backward(bary_gradient, corner_gradient);
+      for (int64_t f = 0; f < faces_count; ++f) {
+        if (!sorted.seen(f)) continue;
+        face_backward<decltype(constant)::value>(f, mesh, seen_at, sorted, values_grad, sums, of_vertices,
+                                                 of_attributes);
       }
-      finish_view();
-      if (vertices_grad) std::copy(vertex_sums, vertex_sums + 9, vertex_slots.begin() + 9 * f);
-      if (attributes_grad) {
-        std::copy(attribute_sums.begin(), attribute_sums.end(), attribute_slots.begin() + 3 * channels * f);
+      for (const Corners* of : {&of_vertices, &of_attributes}) {
+        if (!of->out) continue;
+#pragma omp for schedule(static) nowait
+        for (int64_t row = 0; row < of->rows; ++row) of->gather(row, sorted);
       }
     }
-  }
-  if (vertices_grad) gather_corners(vertex_count, starts, corners, sorted, vertex_slots, 3, vertices_grad, threads);
-  if (attributes_grad) {
-    gather_corners(attribute_count, attribute_starts, attribute_corners, sorted, attribute_slots, channels,
-                   attributes_grad, threads);
-  }
+  });
 }

@@ -6,28 +6,18 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
+#include "channels.h"
 #include "simd.h"
 
 namespace gen3d {
 
 constexpr int64_t kChunk = 2048;  // points or rays that a thread takes at once
 
-template <int V>
-using Constant = std::integral_constant<int, V>;
-
-// Calls `run` with the number of channels as a compile-time constant where that pays, else with 0.
+// Calls `run` with the number of channels of a field as a constant, 0 where it is an unusual one.
 template <class Run>
-void with_channels(int channels, Run run) {
-  switch (channels) {
-    case 1: return run(Constant<1>());
-    case 3: return run(Constant<3>());
-    case 4: return run(Constant<4>());
-    case 16: return run(Constant<16>());
-    case 32: return run(Constant<32>());
-    default: return run(Constant<0>());
-  }
+void with_field_channels(int channels, Run run) {
+  with_channels<1, 3, 4, 16, 32>(channels, run);
 }
 
 GEN3D_INLINE float dot(const float* a, const float* b, int count) {

@@ -95,7 +95,7 @@ GEN3D_API void gen3d_volume_composite(int64_t rays, const int64_t* offsets, cons
                                       const float* values, int32_t channels, float* out, float* alpha, float* weights,
                                       int32_t threads) {
   using namespace gen3d;
-  with_channels(channels, [&](auto constant) {
+  with_field_channels(channels, [&](auto constant) {
     forward<decltype(constant)::value>(rays, offsets, opacity, form, values, channels, out, alpha, weights, threads);
   });
 }
@@ -108,7 +108,7 @@ GEN3D_API void gen3d_volume_composite_backward(int64_t rays, const int64_t* offs
                                                const float* weights_grad, float* opacity_grad, float* values_grad,
                                                int32_t threads) {
   using namespace gen3d;
-  with_channels(channels, [&](auto constant) {
+  with_field_channels(channels, [&](auto constant) {
     backward<decltype(constant)::value>(rays, offsets, opacity, form, values, channels, out_grad, alpha_grad,
                                         weights_grad, opacity_grad, values_grad, threads);
   });

@@ -58,7 +58,7 @@ void points_backward(const Lattice<K>& lattice, int64_t points, const float* coo
 // Calls run<K, Channels>(lattice): planes where depth is 0.
 template <class Run>
 void with_lattice(int32_t depth, int32_t height, int32_t width, int32_t channels, Run run) {
-  with_channels(channels, [&](auto constant) {
+  with_field_channels(channels, [&](auto constant) {
     if (depth) {
       run(Lattice<3>{{depth, height, width}, channels}, constant);
     } else {
