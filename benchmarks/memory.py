@@ -40,11 +40,13 @@ def measure(representation: str, size: int, prompt: str, overrides: list[str]) -
     """Megabytes before and at the peak, and the seconds that the view and its gradients took."""
     import torch
 
+    from gen3d.allocator import keep_freed_memory
     from gen3d.cameras import orbit
     from gen3d.config_io import load_config
     from gen3d.generate import first_scene
     from gen3d.prior.model import ShapePrior
 
+    keep_freed_memory()  # as the command line does
     config = load_config(None, overrides, prompt=prompt, representation=representation)
     torch.manual_seed(config.seed)
     prior = ShapePrior.load()

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gen3d.allocator import keep_freed_memory
 from gen3d.cameras import Cameras, orbit
 from gen3d.config import RunConfig
 from gen3d.config_limits import REPRESENTATIONS
@@ -142,6 +143,7 @@ class Task:
 
 def recover(task: Task, target: Target) -> Result:
     """One fit and its score; runs in a process of its own."""
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(task.threads)
     torch.manual_seed(0)
     clock = time.process_time if task.clock == "cpu" else time.perf_counter

@@ -3,7 +3,7 @@
     python benchmarks/splats.py [--repeats 9] [--markdown FILE]
 
 Both run in one process, in turns, so that a busy machine slows both; the medians are of process CPU time. "2 threads"
-is the native wall time on one thread over that on two, which means something on an idle machine only.
+is how many times faster, by the clock on the wall, two are than one, of the rounds in which both cores were free.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from timing import in_turns, two_threads
 from torch import Tensor
 
+from gen3d.allocator import keep_freed_memory
 from gen3d.cameras import Cameras, orbit
 from gen3d.kernels import native, reference
 from gen3d.rendering.splats import rasterize_gaussians
@@ -39,18 +41,6 @@ def ball(count: int, seed: int = 0) -> list[Tensor]:
     return [means, quats, scales, opacities, torch.rand(count, 3, generator=generator)]
 
 
-def interleaved_medians(candidates: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each candidate; they take turns after two warm-up rounds."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_ in range(repeats + 2):
-        for name, run in candidates.items():
-            start = time.process_time()
-            run()
-            if round_ >= 2:
-                times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def forward_and_backward(parameters: list[Tensor], cameras: Cameras, backend: str) -> Callable[[], None]:
     weights = torch.randn(cameras.height, cameras.width, 3, generator=torch.Generator().manual_seed(1))
 
@@ -63,25 +53,12 @@ def forward_and_backward(parameters: list[Tensor], cameras: Cameras, backend: st
     return run
 
 
-def two_thread_speedup(run: Callable[[], None], repeats: int) -> float:
-    """Median wall time on one thread over that on two, in turns."""
-    times: dict[int, list[float]] = {1: [], 2: []}
-    for round_ in range(repeats + 2):
-        for threads, values in times.items():
-            torch.set_num_threads(threads)
-            start = time.perf_counter()
-            run()
-            if round_ >= 2:
-                values.append(time.perf_counter() - start)
-    torch.set_num_threads(1)
-    return statistics.median(times[1]) / statistics.median(times[2])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     reference.SAVED_BYTES_LIMIT = 1 << 40  # never recompute: the fastest that the PyTorch side can do
 
@@ -96,11 +73,12 @@ def main() -> None:
         parameters = [tensor.requires_grad_() for tensor in ball(count)]
         cameras = orbit(torch.tensor([30.0]), 20.0, size, radius=2.5, fov=42.0)
         candidates = {name: forward_and_backward(parameters, cameras, name) for name in ("native", "torch")}
-        medians = interleaved_medians(candidates, args.repeats)
+        times = in_turns(candidates, args.repeats, time.process_time)
+        medians = {name: statistics.median(values) for name, values in times.items()}
         ratio = medians["torch"] / medians["native"]
         lines.append(
             f"| {count} | {size} x {size} | {1e3 * medians['native']:.2f} | {1e3 * medians['torch']:.0f} "
-            f"| {ratio:.0f} x | {two_thread_speedup(candidates['native'], args.repeats):.2f} times faster |"
+            f"| {ratio:.0f} x | {two_threads(candidates['native'])} |"
         )
     print("\n".join(lines))
     if args.markdown:

@@ -1,10 +1,11 @@
 """Differentiable mesh rendering: against a soft rasteriser, on two threads, and its gradients of visibility.
 
-    python benchmarks/surface.py [--repeats 7] [--markdown FILE]
+    python benchmarks/surface.py [--repeats 7] [--rounds 300] [--allocator kept|default] [--markdown FILE]
 
 The soft rasteriser is SoftRas (Liu et al. 2019) in PyTorch: every triangle adds a sigmoid of its signed squared
-distance to the pixels within its reach, and colours are blended by a softmax over depth. Both compute
-rgb and alpha, forward + backward, in turns in one process; the medians are of process CPU time on one thread.
+distance to the pixels within its reach, and colours are blended by a softmax over depth. Both compute rgb and alpha,
+forward + backward, in turns in one process; the medians are of process CPU time on one thread. "2 threads" is how many
+times faster, by the clock on the wall, two are than one, of the rounds in which both cores were free.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from timing import Run, in_turns, two_threads
 from torch import Tensor
 
+from gen3d.allocator import keep_freed_memory
 from gen3d.cameras import Cameras, orbit
 from gen3d.kernels import native, surface_reference
 from gen3d.rendering.geometry import Topology, sphere
@@ -83,7 +86,7 @@ def soft_render(vertices: Tensor, faces: Tensor, colors: Tensor, cameras: Camera
     return torch.cat([rgb, alpha[:, None]], 1).view(height, width, 4)
 
 
-def steps(cameras: Cameras) -> dict[str, Callable[[], None]]:
+def steps(cameras: Cameras) -> dict[str, Run]:
     vertices, faces = bumpy()
     topology = Topology.of(faces, len(vertices))
     parameters = [vertices.clone().requires_grad_(), ((3 * vertices).sin() * 0.5 + 0.5).requires_grad_()]
@@ -109,24 +112,10 @@ def steps(cameras: Cameras) -> dict[str, Callable[[], None]]:
     return {"surface": lambda: run(surface), "rgba": lambda: run(rgba), "soft": lambda: run(soft)}
 
 
-def medians(candidates: dict[str, Callable[[], None]], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Median seconds of each; they take turns after a warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_ in range(repeats + 1):
-        for name, run in candidates.items():
-            start = clock()
-            run()
-            if round_:
-                times[name].append(clock() - start)
+def medians(candidates: dict[str, Run], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each."""
+    times = in_turns(candidates, repeats, time.process_time)
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def with_threads(count: int, run: Callable[[], None]) -> Callable[[], None]:
-    def wrapped() -> None:
-        torch.set_num_threads(count)
-        run()
-
-    return wrapped
 
 
 def gradient_error(mesh: tuple[Tensor, Tensor], size: int) -> float:
@@ -146,27 +135,31 @@ def gradient_error(mesh: tuple[Tensor, Tensor], size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=300, help="rounds of one and two threads at most")
+    parser.add_argument(
+        "--allocator", choices=["kept", "default"], default="kept", help="whether freed memory stays with the process"
+    )
     parser.add_argument("--markdown", type=Path, help="write the tables here as well")
     options = parser.parse_args()
     if native.library() is None:
         parser.error("there are no native kernels to measure")
+    if options.allocator == "kept":
+        keep_freed_memory()
+    torch.set_num_threads(1)
     lines = [
         "| pixels | soft rasteriser | mesh, RGBA too | ratio | with depth and normals | ratio | 2 threads, 4 views | "
         "error: ball | bumpy |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for size in SIZES:
-        torch.set_num_threads(1)
-        one = medians(steps(orbit(torch.tensor([30.0]), 15.0, size)), options.repeats, time.process_time)
+        one = medians(steps(orbit(torch.tensor([30.0]), 15.0, size)), options.repeats)
         four = steps(orbit(torch.tensor([30.0, 120.0, 210.0, 300.0]), 15.0, size))["surface"]
-        pair = {str(count): with_threads(count, four) for count in (1, 2)}
-        both = medians(pair, options.repeats, time.perf_counter)
-        torch.set_num_threads(1)
+        both = two_threads(four, options.rounds)
         errors = [100 * gradient_error(mesh, size) for mesh in (sphere(0.8, 4), bumpy())]
         soft = one["soft"]
         ours = " ".join(f"{1e3 * one[name]:.1f} ms | {soft / one[name]:.0f} |" for name in ("rgba", "surface"))
         speed = f"| {size} | {1e3 * soft:.0f} ms | {ours}"
-        lines.append(f"{speed} {both['1'] / both['2']:.2f} times faster | {errors[0]:+.1f} % | {errors[1]:+.1f} % |")
+        lines.append(f"{speed} {both} | {errors[0]:+.1f} % | {errors[1]:+.1f} % |")
         print(lines[-1], flush=True)
     if options.markdown:
         options.markdown.write_text("\n".join(lines) + "\n", "utf-8")

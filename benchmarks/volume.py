@@ -1,10 +1,10 @@
 """Volume rendering kernels against PyTorch on the same work: forward + backward, encodings, compositing, skipping.
 
-    python benchmarks/volume.py [--repeats 5] [--size 96] [--threads 2] [--markdown FILE]
+    python benchmarks/volume.py [--repeats 5] [--size 96] [--rounds 300] [--markdown FILE]
 
 PyTorch's side is the fastest it offers: `grid_sample` for planes and grids, the formulas of `volume_reference` for the
-rest. Both take turns in one process; "ratio" is of the smallest CPU times on one thread. "threads" is the wall time on
-one thread over that on `--threads`, which means something on an idle machine only.
+rest. Both take turns in one process; "ratio" is of the smallest CPU times on one thread. "2 threads" is how
+many times faster, by the clock on the wall, two are than one, of the rounds in which both cores were free.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from timing import Run, in_turns, two_threads
 from torch import Tensor
 
+from gen3d.allocator import keep_freed_memory
 from gen3d.cameras import orbit
 from gen3d.kernels import native
 from gen3d.rendering.encodings import grid_encode, hash_encode, hash_resolutions, triplane_encode
@@ -27,7 +29,6 @@ from gen3d.rendering.occupancy import OccupancyGrid, PackedSamples
 from gen3d.rendering.volume import composite_field, rays_of
 
 STEP = 0.02
-Run = Callable[[], object]
 Encode = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -63,24 +64,9 @@ def with_gradient(run: Callable[..., Tensor], *parameters: Tensor) -> Run:
     return lambda: torch.autograd.grad(run(*parameters), parameters, weights)
 
 
-def best(candidates: dict[str, Run], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
-    """The smallest seconds of each; they take turns after a warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_ in range(repeats + 1):
-        for name, run in candidates.items():
-            start = clock()
-            run()
-            if round_:
-                times[name].append(clock() - start)
-    return {name: min(values) for name, values in times.items()}
-
-
-def on_threads(count: int, run: Run) -> Run:
-    def wrapped() -> None:
-        torch.set_num_threads(count)
-        run()
-
-    return wrapped
+def best(candidates: dict[str, Run], repeats: int) -> dict[str, float]:
+    """The smallest CPU seconds of each."""
+    return {name: min(times) for name, times in in_turns(candidates, repeats, time.process_time).items()}
 
 
 def cases(samples: PackedSamples) -> dict[str, tuple[Run, Run]]:
@@ -121,11 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=96, help="pixels a side of the two views")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=300, help="rounds of one and two threads at most")
     parser.add_argument("--markdown", type=Path, help="write the table here as well")
     options = parser.parse_args()
     if native.library() is None:
         parser.error("there are no native kernels to measure")
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rays = rays_of(orbit(torch.tensor([30.0, 120.0]), 20.0, options.size))
@@ -135,18 +122,14 @@ def main() -> None:
     lines = [
         f"{len(samples.t)} samples on {len(rays.origins)} rays, instruction set {native.instruction_set()}.",
         "",
-        f"| forward + backward | kernels | PyTorch | ratio | {options.threads} threads |",
+        "| forward + backward | kernels | PyTorch | ratio | 2 threads |",
         "|---|---|---|---|---|",
     ]
     for name, (ours, theirs) in cases(samples).items():
-        torch.set_num_threads(1)
-        times = best({"ours": ours, "theirs": theirs}, options.repeats, time.process_time)
-        pair = {str(count): on_threads(count, ours) for count in (1, options.threads)}
-        walls = best(pair, options.repeats, time.perf_counter)
-        faster = walls["1"] / walls[str(options.threads)]
+        times = best({"ours": ours, "theirs": theirs}, options.repeats)
         lines.append(
             f"| {name} | {times['ours']:.4f} s | {times['theirs']:.4f} s | {times['theirs'] / times['ours']:.1f} | "
-            f"{faster:.2f} times faster |"
+            f"{two_threads(ours, options.rounds)} |"
         )
         print(lines[-1], flush=True)
 
@@ -162,7 +145,7 @@ def main() -> None:
 
         return with_gradient(view, table)
 
-    skips = best({"skipping": view_through(grid), "every step": view_through(full)}, options.repeats, time.process_time)
+    skips = best({"skipping": view_through(grid), "every step": view_through(full)}, options.repeats)
     lines += [
         "",
         f"March, hash grid, compositing and backward: {skips['skipping']:.4f} s with occupancy skipping, "

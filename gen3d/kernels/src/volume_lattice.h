@@ -5,6 +5,7 @@
 // even slabs can run side by side, and then all odd ones. The points alone decide where slabs begin.
 #pragma once
 
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -161,28 +162,54 @@ GEN3D_INLINE void on_planes(const Lattice<2>& lattice, const float* coordinates,
   }
 }
 
-// Adds the gradients of three planes, given those of the features [N, 3 * channels]. A thread owns a band of rows of
-// each, and looks at all points for those that touch it; a texel adds up its points in their order, whoever owns it.
+// Adds the gradients of points first..last to the rows begin..end of three planes. All: to every row.
+template <int Channels, bool All>
+void add_to_rows(const Lattice<2>& lattice, int64_t first, int64_t last, const float* coordinates,
+                 const float* out_grad, float* values_grad, int32_t begin, int32_t end) {
+  const int channels = Channels ? Channels : lattice.channels;
+  const CornerSteps<2> corners(lattice);
+  on_planes(lattice, coordinates, first, last, [&](const PlaneBlock& block, int i, int64_t n, int sheet) {
+    const float* grad = out_grad + (n * PlaneBlock::kSheets + sheet) * channels;
+    float* low = values_grad + sheet * lattice.floats() + int64_t{block.cell[sheet][i]} * channels;
+    for (int c = 0; c < PlaneBlock::kCorners; ++c) {
+      const int32_t row = block.row[sheet][i] + (c & 1);
+      if (!All && (row < begin || row >= end)) continue;  // or below a plane of one row, where nothing weighs
+      const float weight = block.weight[sheet][c][i];
+      float* to = low + corners.step[c];
+#pragma omp simd
+      for (int k = 0; k < channels; ++k) to[k] += weight * grad[k];
+    }
+  });
+}
+
+// Adds the gradients of three planes, given those of the features [N, 3 * channels]. Reading these is what takes long,
+// so that each half of many points goes to planes of its own, however many threads there are: the input alone decides
+// in which order a texel's sum is made. Of more than two threads each owns a band of rows.
 template <int Channels>
 void scatter(const Lattice<2>& lattice, int64_t points, const float* coordinates, const float* out_grad,
              float* values_grad, int threads) {
-  const int channels = Channels ? Channels : lattice.channels;
-  const CornerSteps<2> corners(lattice);
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-  for (int band = 0; band < threads; ++band) {
-    const int32_t rows = lattice.size[0], begin = rows * band / threads, end = rows * (band + 1) / threads;
-    on_planes(lattice, coordinates, 0, points, [&](const PlaneBlock& block, int i, int64_t n, int sheet) {
-      const float* grad = out_grad + (n * PlaneBlock::kSheets + sheet) * channels;
-      float* low = values_grad + sheet * lattice.floats() + int64_t{block.cell[sheet][i]} * channels;
-      for (int c = 0; c < PlaneBlock::kCorners; ++c) {
-        const int32_t row = block.row[sheet][i] + (c & 1);
-        if (row < begin || row >= end) continue;  // or below a plane of one row, where nothing weighs
-        const float weight = block.weight[sheet][c][i];
-        float* to = low + corners.step[c];
-#pragma omp simd
-        for (int k = 0; k < channels; ++k) to[k] += weight * grad[k];
-      }
-    });
+  const int64_t floats = PlaneBlock::kSheets * lattice.floats();
+  const int halves = points * lattice.channels > lattice.floats() ? 2 : 1;
+  const std::unique_ptr<float[]> second(halves == 2 ? new float[floats] : nullptr);
+  const int bands = (threads + halves - 1) / halves;
+#pragma omp parallel num_threads(threads)
+  {
+    if (second) {
+#pragma omp for simd schedule(static)
+      for (int64_t i = 0; i < floats; ++i) second[i] = 0.0f;
+    }
+#pragma omp for schedule(static, 1)
+    for (int task = 0; task < halves * bands; ++task) {
+      const int half = task / bands, band = task % bands;
+      const int32_t rows = lattice.size[0], begin = rows * band / bands, end = rows * (band + 1) / bands;
+      const auto add = bands == 1 ? add_to_rows<Channels, true> : add_to_rows<Channels, false>;
+      add(lattice, points * half / halves, points * (half + 1) / halves, coordinates, out_grad,
+          half ? second.get() : values_grad, begin, end);
+    }
+    if (second) {
+#pragma omp for simd schedule(static)
+      for (int64_t i = 0; i < floats; ++i) values_grad[i] += second[i];
+    }
   }
 }
 
