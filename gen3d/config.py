@@ -138,6 +138,8 @@ class PrimitivesConfig:
     lr_color: float = 0.03
     overlap: float = 0.01
     """Weight of the share of the surface that is buried in other primitives."""
+    blend: float = 0.02
+    """World units over which primitives that meet run into one another, in form and colour; 0 leaves sharp seams."""
 
 
 @dataclass

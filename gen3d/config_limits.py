@@ -85,6 +85,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "primitives.lr_shape": (0, 1),
     "primitives.lr_color": (0, 1),
     "primitives.overlap": (0, 1000),
+    "primitives.blend": (0, 0.2),
     "dmtet.grid": (8, 256),
     "dmtet.color_grid": (4, 256),
     "dmtet.lr_distance": (0, 1),

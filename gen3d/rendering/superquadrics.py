@@ -48,6 +48,10 @@ class Superquadrics:
         """About the signed distances [K, M] of points [M, 3] to each primitive, negative inside: (N - 1) / |grad N|,
         right to first order near the surface (Taubin 1991), with the sign right everywhere.
         """
+        return self.distances_and_steps(points)[0]
+
+    def distances_and_steps(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """`distances`, and the gradients [K, M, 3] of N in the primitives' own axes: along these, distances grow."""
         rotations = rotation_matrices(self.quats)
         local = (points - self.centers[:, None]) @ rotations / self.sizes[:, None]  # [K, M, 3]
         x, y, z = local.unbind(-1)
@@ -57,7 +61,11 @@ class Superquadrics:
         # The taper's own slope along the axis.
         slope = self.tapers[:, None] * (y.abs() < 1) * (gx * x + gz * z) / spread.square()
         steps = torch.stack([gx / spread, gy + slope, gz / spread], -1) / self.sizes[:, None]
-        return (value - 1) / (steps.square().sum(-1) + _TINY).sqrt()
+        return (value - 1) / (steps.square().sum(-1) + _TINY).sqrt(), steps
+
+    def normals(self, steps: Tensor) -> Tensor:
+        """Unit vectors [K, M, 3] in the world of what `distances_and_steps` gave."""
+        return torch.nn.functional.normalize(steps, dim=-1) @ rotation_matrices(self.quats).transpose(1, 2)
 
 
 def _norm(points: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,6 +88,15 @@ def _planar_norm(a: Tensor, b: Tensor, power: Tensor) -> tuple[Tensor, Tensor, T
     value = total ** (1 / power)
     share = value / total
     return value * largest, share * first / u * a.sign(), share * second / v * b.sign()
+
+
+def soft_union(distances: Tensor, softness: float) -> Tensor:
+    """Signed distances [M] to the union of solids at [K, M]: their minimum, rounded where several are about as near
+    (the exponential smooth minimum). softness: world units, 0 for the minimum itself.
+    """
+    if softness == 0:
+        return distances.amin(0)
+    return -softness * torch.logsumexp(-distances / softness, 0)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The `primitives` representation: a few superquadrics, each with a pose, a size, a form and a colour.
 
 What comes out is made of parts that can be listed, edited and put together again (`parts`, `from_parts`). They are
-tessellated and rasterised, which gives silhouettes, shading and gradients of all parameters at once.
+tessellated and rasterised, which gives silhouettes, shading and gradients of all parameters at once. Where parts meet,
+the vertices move to the surface of their soft union, so that seams close like fillets, and colours run into each other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from gen3d.grids import cell_centers
 from gen3d.prior.encoder import SurfaceCloud
 from gen3d.rendering.geometry import Topology
 from gen3d.rendering.lighting import studio_shading
-from gen3d.rendering.superquadrics import Superquadrics, Template
+from gen3d.rendering.superquadrics import Superquadrics, Template, soft_union
 from gen3d.rendering.surface import render_surface
 from gen3d.rendering.tetrahedra import rows
 from gen3d.rendering.views import Render
@@ -38,6 +40,22 @@ BURIED_SOFTNESS = 0.01
 
 _GRID_POINTS = 1 << 15
 _LEAST_AREA = 1e-12
+_FARTHEST = 2.0  # times the blend: how far a vertex moves at most
+_LEAST_STEP = 0.05
+_LEAST_SLOPE = 0.25  # of the union along a normal; where it is less, the vertex is inside a corner
+
+
+@dataclass(frozen=True)
+class Skin:
+    """The tessellated surface of all primitives. vertices, normals (unit), colors: [K V, 3]. areas: [K V] the area
+    around each vertex; open: the part of it that is not buried in other primitives.
+    """
+
+    vertices: Tensor
+    normals: Tensor
+    colors: Tensor
+    areas: Tensor
+    open: Tensor
 
 
 class Primitives(torch.nn.Module):
@@ -134,9 +152,9 @@ class Primitives(torch.nn.Module):
     @torch.no_grad()
     def paint(self, shape: Shape) -> None:
         """Gives each primitive the median albedo of the surface nearest to its own unburied surface."""
-        vertices, areas, _ = self._surface()
-        weights = areas.view(len(self.centers), -1)
-        _, index = cKDTree(shape.vertices.numpy()).query(vertices.numpy(), workers=-1)
+        skin = self._skin(blend=0.0)
+        weights = skin.open.view(len(self.centers), -1)
+        _, index = cKDTree(shape.vertices.numpy()).query(skin.vertices.numpy(), workers=-1)
         albedo = shape.albedo[torch.from_numpy(index)].view(len(self.centers), -1, 3)
         for primitive in range(len(self.centers)):
             open_part = weights[primitive] >= weights[primitive].median()
@@ -161,26 +179,22 @@ class Primitives(torch.nn.Module):
         ]
 
     def render(self, cameras: Cameras) -> Render:
-        topology, vertices = self._mesh()
-        colors = self.colors.repeat_interleave(len(self.template.directions), 0)
-        normals = _normals(vertices, topology.faces)
+        topology, skin = self._topology_now(), self._skin(self.config.blend)
         return render_surface(
-            vertices, topology.faces, colors, cameras, lighting="studio", normals=normals, topology=topology
-        )
+            skin.vertices, topology.faces, skin.colors, cameras,
+            lighting="studio", normals=skin.normals, topology=topology,
+        )  # fmt: skip
 
     def regularization(self, render: Render, progress: float) -> Tensor:
         """Share of the surface that is buried in other primitives, times its weight: parts stay apart."""
-        _, areas, all_areas = self._surface()
-        return self.config.overlap * (all_areas - areas).sum() / all_areas.sum().detach()
+        skin = self._skin(blend=0.0)
+        return self.config.overlap * (skin.areas - skin.open).sum() / skin.areas.sum().detach()
 
     def surface_cloud(self) -> SurfaceCloud:
         """The vertices of all primitives with the triangles around them, those buried in other primitives without."""
-        topology, _ = self._mesh()
-        vertices, areas, _ = self._surface()
-        normals = _normals(vertices, topology.faces)
-        albedo = self.colors.repeat_interleave(len(self.template.directions), 0)
-        colors = (albedo * studio_shading(normals)).clamp(0, 1)
-        return SurfaceCloud(vertices[None], areas[None], colors[None])
+        skin = self._skin(self.config.blend)
+        colors = (skin.colors * studio_shading(skin.normals)).clamp(0, 1)
+        return SurfaceCloud(skin.vertices[None], skin.open[None], colors[None])
 
     def after_backward(self, render: Render) -> None:
         """Nothing to do."""
@@ -194,10 +208,11 @@ class Primitives(torch.nn.Module):
 
     @torch.no_grad()
     def mesh_source(self, size: int) -> Tensor:
-        """Minus the signed distance to the nearest primitive, [size, size, size]: a closed union of all parts."""
+        """Minus the signed distance to the soft union, [size, size, size]: a closed surface of all parts."""
         points = cell_centers(size).view(-1, 3)
         shapes = self.shapes()
-        field = torch.cat([-shapes.distances(part).amin(0) for part in points.split(_GRID_POINTS)])
+        blend = self.config.blend
+        field = torch.cat([-soft_union(shapes.distances(part), blend) for part in points.split(_GRID_POINTS)])
         # Far from the surface first-order distances are far off, and nothing asks for them.
         return field.clamp(-0.2, 0.2).view(size, size, size)
 
@@ -207,23 +222,45 @@ class Primitives(torch.nn.Module):
     def restore(self, state: dict[str, Tensor]) -> None:
         restore_module(self, state)
 
-    def _mesh(self) -> tuple[Topology, Tensor]:
-        """The tessellated primitives: topology and vertices [K V, 3]."""
+    def _topology_now(self) -> Topology:
         if self._topology is None or self._topology.vertices != len(self.centers) * len(self.template.directions):
             self._topology = self.template.repeated(len(self.centers))
-        return self._topology, self.shapes().points(self.template.directions).reshape(-1, 3)
+        return self._topology
 
-    def _surface(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Vertices [K V, 3], the area [K V] around each that is not buried, and the whole area around it."""
-        topology, vertices = self._mesh()
-        faces = topology.faces.long()
-        a, b, c = rows(vertices, faces).unbind(1)
-        thirds = (torch.linalg.cross(b - a, c - a).square().sum(1) + _LEAST_AREA**2).sqrt() / 6
-        areas = vertices.new_zeros(len(vertices)).scatter_add(0, faces.reshape(-1), thirds.repeat_interleave(3))
-        count = len(self.centers)
-        outside = torch.nn.functional.logsigmoid(self.shapes().distances(vertices) / BURIED_SOFTNESS)  # [K, K V]
-        own = torch.eye(count, dtype=torch.bool).repeat_interleave(len(vertices) // count, 1)
-        return vertices, areas * outside.masked_fill(own, 0.0).sum(0).exp(), areas
+    def _skin(self, blend: float) -> Skin:
+        """The primitives' surfaces, moved to that of their soft union over `blend` world units."""
+        count, faces = len(self.centers), self._topology_now().faces
+        shapes = self.shapes()
+        vertices = shapes.points(self.template.directions).reshape(-1, 3)
+        own = torch.eye(count, dtype=torch.bool).repeat_interleave(len(vertices) // count, 1)  # [K, K V]
+        distances, steps = shapes.distances_and_steps(vertices)
+        outside = torch.nn.functional.logsigmoid(distances / BURIED_SOFTNESS).masked_fill(own, 0.0).sum(0).exp()
+        areas, normals = _areas(vertices, faces), _normals(vertices, faces)
+        if blend == 0:
+            colors = self.colors.repeat_interleave(len(vertices) // count, 0)
+            return Skin(vertices, normals, colors, areas, areas * outside)
+        share = torch.softmax(-distances / blend, 0)  # [K, K V]
+        towards = shapes.normals(steps)
+        slope = (share * (towards * normals).sum(-1)).sum(0).clamp(min=_LEAST_SLOPE)
+        step = (-soft_union(distances, blend) / slope).clamp(max=_FARTHEST * blend)
+        vertices = vertices + normals * step[:, None]
+        # Along a fillet the union bends: one more step where that matters.
+        bent = (step.detach() > _LEAST_STEP * blend).nonzero()[:, 0]
+        again = -soft_union(shapes.distances(vertices[bent]), blend) / slope[bent]
+        vertices = vertices.index_add(0, bent, normals[bent] * again.clamp(-blend, blend)[:, None])
+        # A box is sharper than its analytic normals say: those of the tessellation stand for the primitive's own.
+        towards = torch.where(own[..., None], normals, towards)
+        normals = normalize((share[..., None] * towards).sum(0), dim=-1)
+        areas = _areas(vertices, faces)
+        return Skin(vertices, normals, share.T @ self.colors, areas, areas * outside)
+
+
+def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
+    """The area [V] around each vertex: thirds of its triangles."""
+    index = faces.long()
+    a, b, c = rows(vertices, index).unbind(1)
+    thirds = (torch.linalg.cross(b - a, c - a).square().sum(1) + _LEAST_AREA**2).sqrt() / 6
+    return vertices.new_zeros(len(vertices)).scatter_add(0, index.reshape(-1), thirds.repeat_interleave(3))
 
 
 def _normals(vertices: Tensor, faces: Tensor) -> Tensor:

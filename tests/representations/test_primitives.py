@@ -12,7 +12,7 @@ from gen3d.config import PrimitivesConfig, RunConfig
 from gen3d.export.mesh import extract_mesh
 from gen3d.generate import make_optimizer
 from gen3d.initialisers import shape_from_distances
-from gen3d.rendering.superquadrics import Superquadrics
+from gen3d.rendering.superquadrics import Superquadrics, soft_union
 from gen3d.representations import primitive_fit
 from gen3d.representations.primitives import Primitives
 from gen3d.representations.shape import Shape
@@ -112,6 +112,56 @@ def test_only_what_is_not_buried_counts_as_surface() -> None:
     assert areas[1] == pytest.approx(sphere * (0.25 + 0.04), rel=0.03)
     assert penalties[0] == pytest.approx(0.04 / 0.29, abs=0.01)
     assert penalties[1] == pytest.approx(0, abs=1e-3)
+
+
+def two_balls(apart: float, blend: float) -> Primitives:
+    """A red and a blue ball of radius 0.4, side by side."""
+    centers = torch.tensor([[-apart / 2, 0.0, 0.0], [apart / 2, 0.0, 0.0]])
+    quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(2, 1)
+    balls = Superquadrics(centers, quats, torch.full((2, 3), 0.4), torch.ones(2, 2), torch.zeros(2))
+    colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9]])
+    return Primitives(balls, colors, PrimitivesConfig(tessellation=16, blend=blend, overlap=0.0))
+
+
+def test_primitives_that_meet_run_into_one_another() -> None:
+    sharp, soft = two_balls(0.6, 0.0), two_balls(0.6, 0.05)
+    across = torch.tensor([[0.0, y, 0.0] for y in (0.2, 0.28, 0.34)])
+    assert (sharp.shapes().distances(across).amin(0) < 0).tolist() == [True, False, False]
+    assert (soft_union(soft.shapes().distances(across), 0.05) < 0).tolist() == [
+        True,
+        True,
+        False,
+    ]  # the notch is filled
+    cloud = soft.surface_cloud()
+    points, colors = cloud.points[0].view(2, -1, 3), cloud.colors[0].view(2, -1, 3)
+    for ball, side in ((0, -1), (1, 1)):
+        own_side = side * points[ball, :, 0] > 0.0
+        union = soft_union(soft.shapes().distances(points[ball][own_side]), 0.05)
+        assert union.abs().max() < 0.006
+        far = side * points[ball, :, 0] > 0.4
+        assert torch.allclose(colors[ball][far][:, 2 * ball], 9 * colors[ball][far][:, 2 - 2 * ball], rtol=0.05)
+        seam = points[ball, :, 0].abs() < 0.02
+        assert seam.sum() > 10
+        assert (colors[ball][seam][:, 0] / colors[ball][seam][:, 2]).log().abs().max() < 1.0  # purple
+
+
+def test_apart_nothing_blends() -> None:
+    camera = turntable(1, 32)
+    sharp, soft = two_balls(1.1, 0.0).render(camera), two_balls(1.1, 0.01).render(camera)
+    assert torch.allclose(sharp.rgb, soft.rgb, atol=1e-3)
+
+
+def test_the_blend_has_the_gradient_of_finite_differences() -> None:
+    """Of the area on the image by how far the balls are apart, the fillet between them included."""
+    camera, areas = turntable(1, 256), []
+    for apart in (0.62, 0.60, 0.58):
+        scene = two_balls(apart, 0.05)
+        area = scene.render(camera).alpha.sum()
+        areas.append(area.item())
+        if apart == 0.60:
+            (gradient,) = torch.autograd.grad(area, scene.centers)
+    wanted = (areas[0] - areas[2]) / 0.04
+    assert ((gradient[1, 0] - gradient[0, 0]) / 2).item() == pytest.approx(wanted, rel=0.03)
 
 
 def test_the_loss_falls_and_parameters_stay_in_range(fitted: Primitives) -> None:
