@@ -42,6 +42,7 @@ _GRID_POINTS = 1 << 15
 _LEAST_AREA = 1e-12
 _FARTHEST = 2.0  # times the blend: how far a vertex moves at most
 _LEAST_STEP = 0.05
+_FRONT = 3.0  # one over the share of a vertex' own primitive below which it is behind a seam
 _LEAST_SLOPE = 0.25  # of the union along a normal; where it is less, the vertex is inside a corner
 
 
@@ -243,11 +244,14 @@ class Primitives(torch.nn.Module):
         towards = shapes.normals(steps)
         slope = (share * (towards * normals).sum(-1)).sum(0).clamp(min=_LEAST_SLOPE)
         step = (-soft_union(distances, blend) / slope).clamp(max=_FARTHEST * blend)
-        vertices = vertices + normals * step[:, None]
         # Along a fillet the union bends: one more step where that matters.
         bent = (step.detach() > _LEAST_STEP * blend).nonzero()[:, 0]
-        again = -soft_union(shapes.distances(vertices[bent]), blend) / slope[bent]
-        vertices = vertices.index_add(0, bent, normals[bent] * again.clamp(-blend, blend)[:, None])
+        met = vertices[bent] + normals[bent] * step[bent, None]
+        again = -soft_union(shapes.distances(met), blend) / slope[bent]
+        step = step.index_add(0, bent, again.clamp(-blend, blend))
+        # Behind the seam it stays below the other primitive's surface: two that lie in one place would flicker.
+        step = step * (_FRONT * share[own.nonzero(as_tuple=True)]).clamp(max=1)
+        vertices = vertices + normals * step[:, None]
         # A box is sharper than its analytic normals say: those of the tessellation stand for the primitive's own.
         towards = torch.where(own[..., None], normals, towards)
         normals = normalize((share[..., None] * towards).sum(0), dim=-1)
