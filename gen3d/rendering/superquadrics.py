@@ -37,6 +37,9 @@ class Superquadrics:
     def __len__(self) -> int:
         return len(self.centers)
 
+    def __getitem__(self, index: Tensor) -> Superquadrics:
+        return Superquadrics(*(column[index] for column in vars(self).values()))
+
     def points(self, directions: Tensor) -> Tensor:
         """Where the rays along `directions` [V, 3], in the primitives' own axes, leave them: [K, V, 3] in the world."""
         unit = directions / _norm(directions[None], self.exponents)[0][..., None]  # [K, V, 3]
@@ -45,8 +48,9 @@ class Superquadrics:
         return self.centers[:, None] + local @ rotation_matrices(self.quats).transpose(1, 2)
 
     def distances(self, points: Tensor) -> Tensor:
-        """About the signed distances [K, M] of points [M, 3] to each primitive, negative inside: (N - 1) / |grad N|,
-        right to first order near the surface (Taubin 1991), with the sign right everywhere.
+        """About the signed distances [K, M], negative inside, of points [M, 3] to every primitive, or of points
+        [K, M, 3], each primitive's own, to it: (N - 1) / |grad N|, right to first order near the surface (Taubin 1991),
+        with the sign right everywhere.
         """
         return self.distances_and_steps(points)[0]
 

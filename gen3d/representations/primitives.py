@@ -7,7 +7,7 @@ the vertices move to the surface of their soft union, so that seams close like f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ BURIED_SOFTNESS = 0.01
 _GRID_POINTS = 1 << 15
 _LEAST_AREA = 1e-12
 _FARTHEST = 2.0  # times the blend: how far a vertex moves at most
+_REACH, _FAR = 6.0, 1e3  # times the blend: where another primitive no longer counts; its distance from there on
 _LEAST_STEP = 0.05
 _FRONT = 3.0  # one over the share of a vertex' own primitive below which it is behind a seam
 _LEAST_SLOPE = 0.25  # of the union along a normal; where it is less, the vertex is inside a corner
@@ -57,6 +58,13 @@ class Skin:
     colors: Tensor
     areas: Tensor
     open: Tensor
+
+
+@dataclass
+class PrimitivesRender(Render):
+    """Views, and the surface that was drawn."""
+
+    skin: Skin | None = field(default=None, kw_only=True)
 
 
 class Primitives(torch.nn.Module):
@@ -179,17 +187,20 @@ class Primitives(torch.nn.Module):
             if rate
         ]
 
-    def render(self, cameras: Cameras) -> Render:
+    def render(self, cameras: Cameras) -> PrimitivesRender:
         topology, skin = self._topology_now(), self._skin(self.config.blend)
-        return render_surface(
+        view = render_surface(
             skin.vertices, topology.faces, skin.colors, cameras,
             lighting="studio", normals=skin.normals, topology=topology,
         )  # fmt: skip
+        return PrimitivesRender(view.rgb, view.alpha, view.depth, view.normal, skin=skin)
 
     def regularization(self, render: Render, progress: float) -> Tensor:
         """Share of the surface that is buried in other primitives, times its weight: parts stay apart."""
-        skin = self._skin(blend=0.0)
-        return self.config.overlap * (skin.areas - skin.open).sum() / skin.areas.sum().detach()
+        assert isinstance(render, PrimitivesRender)
+        assert render.skin is not None
+        areas, seen = render.skin.areas, render.skin.open
+        return self.config.overlap * (areas - seen).sum() / areas.sum().detach()
 
     def surface_cloud(self) -> SurfaceCloud:
         """The vertices of all primitives with the triangles around them, those buried in other primitives without."""
@@ -234,14 +245,13 @@ class Primitives(torch.nn.Module):
         shapes = self.shapes()
         vertices = shapes.points(self.template.directions).reshape(-1, 3)
         own = torch.eye(count, dtype=torch.bool).repeat_interleave(len(vertices) // count, 1)  # [K, K V]
-        distances, steps = shapes.distances_and_steps(vertices)
+        distances, towards = self._around(shapes, vertices.view(count, -1, 3), _REACH * max(blend, BURIED_SOFTNESS))
         outside = torch.nn.functional.logsigmoid(distances / BURIED_SOFTNESS).masked_fill(own, 0.0).sum(0).exp()
         areas, normals = _areas(vertices, faces), _normals(vertices, faces)
         if blend == 0:
             colors = self.colors.repeat_interleave(len(vertices) // count, 0)
             return Skin(vertices, normals, colors, areas, areas * outside)
         share = torch.softmax(-distances / blend, 0)  # [K, K V]
-        towards = shapes.normals(steps)
         slope = (share * (towards * normals).sum(-1)).sum(0).clamp(min=_LEAST_SLOPE)
         step = (-soft_union(distances, blend) / slope).clamp(max=_FARTHEST * blend)
         # Along a fillet the union bends: one more step where that matters.
@@ -257,6 +267,21 @@ class Primitives(torch.nn.Module):
         normals = normalize((share[..., None] * towards).sum(0), dim=-1)
         areas = _areas(vertices, faces)
         return Skin(vertices, normals, share.T @ self.colors, areas, areas * outside)
+
+    @staticmethod
+    def _around(shapes: Superquadrics, points: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        """Signed distances [K, K V] of all primitives' points [K, V, 3] to each, and their directions [K, K V, 3]; as
+        good as infinite between primitives whose boxes are more than `reach` apart, of which there are many.
+        """
+        count, each, _ = points.shape
+        low, high = points.detach().amin(1), points.detach().amax(1)
+        gaps = torch.maximum(low[:, None] - high[None], low[None] - high[:, None]).amax(-1)  # [K, K]
+        to, of = (gaps < reach).nonzero(as_tuple=True)
+        near = shapes[to]
+        some, steps = near.distances_and_steps(points[of])
+        distances = points.new_full((count, count, each), _FAR).index_put((to, of), some)
+        towards = points.new_zeros(count, count, each, 3).index_put((to, of), near.normals(steps))
+        return distances.view(count, -1), towards.view(count, -1, 3)
 
 
 def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
