@@ -10,7 +10,9 @@ from gen3d.progress import Reporter
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="IN", help="splats (.ply, .glb) or a mesh (.glb, .obj)")
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="splats (.ply, .glb), a mesh (.glb, .obj), or parts (.json)"
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help=".ply for splats, .glb or .obj for a mesh")
     parser.add_argument("--splats", action="store_true", help="write splats into a .glb (KHR_gaussian_splatting)")
     parser.add_argument("--count", type=int, default=30000, help="splats laid on a mesh (default: 30000)")
@@ -34,7 +36,9 @@ def run_convert(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def add_render_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("asset", type=Path, metavar="ASSET", help="splats (.ply, .glb) or a mesh (.glb, .obj)")
+    parser.add_argument(
+        "asset", type=Path, metavar="ASSET", help="splats (.ply, .glb), a mesh (.glb, .obj), or parts (.json)"
+    )
     parser.add_argument("--out", type=Path, default=Path("renders"), metavar="DIR", help="folder (default: renders)")
     parser.add_argument("--size", type=int, default=256, help="pixels a side of every view (default: 256)")
     parser.add_argument("--azimuths", type=int, default=8, help="views on the contact sheet (default: 8)")

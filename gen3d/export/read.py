@@ -1,4 +1,4 @@
-"""Assets from files that anyone may have made: splat PLY, binary glTF (meshes and splats) and OBJ."""
+"""Assets from files that anyone may have made: splat PLY, binary glTF (meshes and splats), OBJ, and lists of parts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.export.glb import srgb_to_linear
 from gen3d.export.gltf_read import Glb, Malformed, check_objects, numbers
+from gen3d.export.parts import mesh_of_parts, parts_of
 from gen3d.export.ply import SplatCloud, read_splats
 from gen3d.export.splat_glb import EXTENSION, MAX_DEGREE, rest_semantics
 
 logger = logging.getLogger(__name__)
 
-READABLE = (".ply", ".glb", ".obj")
+READABLE = (".ply", ".glb", ".obj", ".json")
 MAX_BYTES = 1 << 30
 _TRIANGLES, _POINTS = 4, 0
 
@@ -57,6 +58,8 @@ def read_asset(path: str | Path) -> Asset:
         if (size := os.stat(path).st_size) > MAX_BYTES:
             raise Malformed(f"it has {size:,} bytes, and more than {MAX_BYTES:,} are not read")
         content = path.read_bytes()
+        if suffix == ".json":
+            return SurfaceMesh(*mesh_of_parts(parts_of(content)))
         asset = _read_glb(Glb(content)) if suffix == ".glb" else _read_obj(content)
         if isinstance(asset, SurfaceMesh):
             _check_mesh(asset)

@@ -40,6 +40,7 @@ BURIED_SOFTNESS = 0.01
 
 _GRID_POINTS = 1 << 15
 _LEAST_AREA = 1e-12
+_SHARP = 1e-4  # stands for no blend at all
 _FARTHEST = 2.0  # times the blend: how far a vertex moves at most
 _REACH, _FAR = 6.0, 1e3  # times the blend: where another primitive no longer counts; its distance from there on
 _LEAST_STEP = 0.05
@@ -169,6 +170,13 @@ class Primitives(torch.nn.Module):
             open_part = weights[primitive] >= weights[primitive].median()
             color = albedo[primitive][open_part].median(0).values
             self.color_logits[primitive] = torch.logit(color, eps=0.01)
+
+    @torch.no_grad()
+    def colors_at(self, points: Tensor) -> Tensor:
+        """Albedo [N, 3] of the soft union at points [N, 3] of its surface."""
+        softness = max(self.config.blend, _SHARP)
+        parts = [self.shapes().distances(some) for some in points.split(_GRID_POINTS)]
+        return torch.cat([torch.softmax(-part / softness, 0).T @ self.colors for part in parts])
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Rates fall to a fifth."""
