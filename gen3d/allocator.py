@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Has this process reuse the memory of freed tensors up to a gigabyte; whether its C library could be told.
 
     By default glibc hands every large block back when it is freed. An optimisation allocates the same images and
-    gradients in every step, and the kernel would have to clear their pages each time: at 512 pixels that is a third
-    of the time a mesh takes (`benchmarks/surface.py --allocator default`). The peak grows by a tenth or less.
+    gradients in every step, and the kernel would have to clear their pages each time: at 512 pixels that is half of the
+    time a mesh takes (`benchmarks/surface.py --allocator default`). Most peaks grow by a tenth.
     """
     if not sys.platform.startswith("linux"):
         return False

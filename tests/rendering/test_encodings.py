@@ -102,12 +102,18 @@ def test_an_eikonal_loss_reaches_the_table_through_the_jacobian() -> None:
 
 
 @needs_kernels
-def test_any_number_of_threads_gives_the_same_bits() -> None:
-    points, table, planes, grid = some_points(9000), normal(4, 1 << 11, 2), normal(3, 16, 24, 24), normal(4, 20, 20, 20)
+@pytest.mark.parametrize("count", [500, 9000])  # of which the first are too few for planes of their own for each half
+def test_any_number_of_threads_gives_the_same_bits(count: int) -> None:
+    points, table, planes, grid = (
+        some_points(count),
+        normal(4, 1 << 11, 2),
+        normal(3, 16, 24, 24),
+        normal(4, 20, 20, 20),
+    )
     threads = torch.get_num_threads()
     results = []
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
+    for some in (1, 2, 3, 5):
+        torch.set_num_threads(some)
         found = []
         for encode, values in ((triplane_encode, planes), (grid_encode, grid)):
             found += values_and_gradients(encode, points, values, dtype=torch.float32)

@@ -43,6 +43,16 @@ def open_sheet() -> Mesh:
     return vertices, faces.int()
 
 
+def frame_around_a_hole() -> Mesh:
+    """A sheet with a hole smaller than a pixel around the centre: all four neighbours give to it."""
+    ring = [(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]
+    frame = torch.tensor(
+        [(*point, 0.0) for scale in (1.0, 0.015) for point in ((scale * x, scale * y) for x, y in ring)]
+    )
+    quads = [(i, (i + 1) % 4, (i + 1) % 4 + 4, i + 4) for i in range(4)]
+    return frame, torch.tensor([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))])
+
+
 def off_centre(size: tuple[int, int] = (57, 43)) -> Cameras:
     cameras = orbit(torch.tensor([20.0, 205.0]), torch.tensor([15.0, -30.0]), 50, radius=2.6, fov=45.0)
     shift = torch.tensor([[0.0, 0.0, 5.3], [0.0, 0.0, -3.1], [0.0, 0.0, 0.0]])
@@ -73,6 +83,45 @@ def test_kernels_agree_with_the_reference(name: str, supersample: int) -> None:
     for wanted, got in zip(expected, rendered(mesh, cameras, torch.float32, "native", supersample), strict=True):
         assert (got - wanted).norm() < 1e-4 * wanted.norm()
         assert (got - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("output", ["rgb", "alpha", "depth", "normal"])
+def test_a_loss_on_one_output_alone_has_the_gradients_of_the_reference(output: str) -> None:
+    """Of colours that are a function of the position, under the studio lighting."""
+    vertices, faces = before_one_another()
+    gradients = []
+    for dtype, backend in ((torch.float64, "torch"), (torch.float32, "native")):
+        at, phase = vertices.to(dtype, copy=True).requires_grad_(), torch.zeros(3, dtype=dtype, requires_grad=True)
+        view = render_surface(
+            at, faces, lambda points, phase=phase: (3 * points + phase).sin() * 0.5 + 0.5, off_centre(),
+            lighting="studio", backend=backend,  # type: ignore[arg-type]
+        )  # fmt: skip
+        image = getattr(view, output)
+        weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        gradients.append(torch.autograd.grad((image * weights).sum(), (at, phase), allow_unused=True))
+    for wanted, got in zip(*gradients, strict=True):
+        if wanted is None or not wanted.any():
+            assert got is None or not got.any()
+        else:
+            assert (got - wanted).norm() < 1e-4 * wanted.norm()
+
+
+@needs_kernels
+def test_a_scaled_pixel_has_the_gradient_of_the_reference() -> None:
+    """Where four neighbours give more to a pixel than it can hold; see `test_alpha_stays_in_its_range`."""
+    vertices, faces = frame_around_a_hole()
+    gradients = []
+    for dtype, backend in ((torch.float64, "torch"), (torch.float32, "native")):
+        at = vertices.to(dtype, copy=True).requires_grad_()
+        colors = (0.3 + 0.1 * vertices.cumsum(0)).to(dtype).requires_grad_()
+        middle = orbit(torch.tensor([0.0]), 0.0, 33)
+        view = render_surface(at, faces, colors, middle, backend=backend)  # type: ignore[arg-type]
+        loss = view.rgb[0, 16, 16].square().sum() + view.alpha[0, 16, 16].sum()
+        gradients.append(torch.autograd.grad(loss, (at, colors)))
+    for wanted, got in zip(*gradients, strict=True):
+        assert wanted.any()
+        assert (got - wanted).norm() < 1e-4 * wanted.norm()
 
 
 @needs_kernels
@@ -206,13 +255,7 @@ def test_alpha_stays_in_its_range(backend: Backend) -> None:
     view = render_surface(vertices, faces, torch.ones_like(vertices), middle, backend=backend)
     assert torch.equal(view.alpha, torch.zeros_like(view.alpha))
     assert not view.rgb.any()
-    # A sheet with a small hole around the centre: all four neighbours give to it.
-    ring = [(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]
-    frame = torch.tensor(
-        [(*point, 0.0) for scale in (1.0, 0.015) for point in ((scale * x, scale * y) for x, y in ring)]
-    )
-    quads = [(i, (i + 1) % 4, (i + 1) % 4 + 4, i + 4) for i in range(4)]
-    sheet = torch.tensor([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))])
+    frame, sheet = frame_around_a_hole()
     view = render_surface(frame, sheet, torch.ones_like(frame), middle, backend=backend)
     assert view.alpha[0, 16, 16] == pytest.approx(1)
     assert view.alpha.max() <= 1 + 1e-6
