@@ -134,19 +134,14 @@ class _Antialias(torch.autograd.Function):
         count, height, width = views.size
         pair_edge = torch.empty(count, height, width, 2, dtype=torch.int32)
         pair_reach = torch.empty(count, height, width, 2)
-        kernels = _library()
-        kernels.gen3d_surface_crossings(
-            len(vertices), len(views.edges), count, vertices.data_ptr(), views.edges.data_ptr(),
-            views.projections.data_ptr(), width, height, views.near, views.depth.data_ptr(), pair_edge.data_ptr(),
-            pair_reach.data_ptr(), threads,
-        )  # fmt: skip
         row_of = torch.empty(count, height, width, dtype=torch.int32)
         images = [torch.empty(count, height, width, part) for part in parts]
         scale = torch.empty(count, height, width)
-        kernels.gen3d_surface_antialias(
-            len(values), views.pixels.data_ptr(), values.data_ptr(), values.shape[1], count, width, height,
-            pair_edge.data_ptr(), pair_reach.data_ptr(), alpha, row_of.data_ptr(), scale.data_ptr(),
-            *_parts(images, parts), threads,
+        _library().gen3d_surface_antialias(
+            len(vertices), len(views.edges), vertices.data_ptr(), views.edges.data_ptr(),
+            views.projections.data_ptr(), views.near, views.depth.data_ptr(), len(values), views.pixels.data_ptr(),
+            values.data_ptr(), values.shape[1], count, width, height, pair_edge.data_ptr(), pair_reach.data_ptr(),
+            alpha, row_of.data_ptr(), scale.data_ptr(), *_parts(images, parts), threads,
         )  # fmt: skip
         ctx.save_for_backward(values, vertices)
         ctx.set_materialize_grads(False)
@@ -188,15 +183,15 @@ def _library() -> ctypes.CDLL:
         raise UsageError("The native kernels are not available; use the surface backend 'torch'.")
     pointer, count, size = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
     parts = [size, pointer, pointer]
+    mesh = [count, count, *[pointer] * 3, ctypes.c_double, pointer]
     drawn = [count, *[pointer] * 2, size, count, size, size, *[pointer] * 2]
     shaded = [count, size, size, *[pointer] * 4, count, size, pointer, ctypes.c_float]
     signatures: dict[str, list[type]] = {
         "interpolate": [count, *[pointer] * 5, size, pointer, size],
         "interpolate_backward": [*[count] * 4, *[pointer] * 10, size, pointer, size, size, *[pointer] * 3, size],
-        "crossings": [*[count] * 3, *[pointer] * 3, size, size, ctypes.c_double, *[pointer] * 3, size],
         "shade": [*shaded, pointer, size],
         "shade_backward": [*shaded, *[pointer] * 3, size],
-        "antialias": [*drawn, size, *[pointer] * 2, *parts, size],
+        "antialias": [*mesh, *drawn, size, *[pointer] * 2, *parts, size],
         "antialias_backward": [*drawn, *[pointer] * 5, *parts, *[pointer] * 2, size],
     }
     for name, arguments in signatures.items():

@@ -158,65 +158,59 @@ EdgeGradient reach_backward(double reach_gradient, int64_t pair, int32_t edge_co
 }  // namespace
 }  // namespace gen3d
 
-// Finds the pairs of neighbouring pixels that a visible silhouette separates; of several edges the one that reaches
-// furthest. vertices [V, 3], edges [E, 4] (two ends, two opposite corners, the last -1 at a border), projections
-// [B, 3, 4], depth [B, H, W] (0 where empty). Outputs pair_edge and pair_reach [B, H, W, 2], see `Pairs`.
-GEN3D_API void gen3d_surface_crossings(int64_t vertex_count, int64_t edge_count, int64_t views, const float* vertices,
-                                       const int32_t* edges, const double* projections, int32_t width, int32_t height,
-                                       double near_plane, const float* depth, int32_t* pair_edge, float* pair_reach,
-                                       int32_t threads) {
+// Images of the values [N, C] at `pixels` [N], zero elsewhere, blended where a visible silhouette separates two
+// neighbouring pixels; of several edges the one that reaches furthest.
+//
+// vertices [V, 3], edges [E, 4] (two ends, two opposite corners, the last -1 at a border), projections [B, 3, 4], depth
+// [B, H, W] (0 where empty). The channels go to `part_count` images [B, H, W, part_widths[p]] one after another. Where
+// `alpha` is a channel, a pixel is scaled where that would leave 0..1. Also given, for the gradients: pair_edge and
+// pair_reach [B, H, W, 2], see `Pairs`; row_of [B, H, W], the row of `values` at each pixel, -1 where empty; and scale
+// [B, H, W].
+GEN3D_API void gen3d_surface_antialias(int64_t vertex_count, int64_t edge_count, const float* vertices,
+                                       const int32_t* edges, const double* projections, double near_plane,
+                                       const float* depth, int64_t points, const int64_t* pixels, const float* values,
+                                       int32_t channels, int64_t views, int32_t width, int32_t height,
+                                       int32_t* pair_edge, float* pair_reach, int32_t alpha, int32_t* row_of,
+                                       float* scale, int32_t part_count, float* const* parts,
+                                       const int32_t* part_widths, int32_t threads) {
   using namespace gen3d;
-  std::vector<Point> points(views * vertex_count);
+  std::vector<Point> projected(views * vertex_count);
   std::vector<int8_t> sides(views * edge_count);
-  const int64_t pixels = int64_t{width} * height;
+  const int64_t rows = views * height, area = int64_t{width} * height;
   const int64_t bands = std::min<int64_t>((threads + views - 1) / std::max<int64_t>(views, 1), height);
+  const auto places = channels_of(part_count, parts, part_widths);
+  // Threads wait for one another three times, which takes longer than some of the loops: hence two loops each between.
 #pragma omp parallel num_threads(threads)
   {
-#pragma omp for schedule(static)
+    std::vector<float> out(channels);
+#pragma omp for schedule(static) nowait
     for (int64_t item = 0; item < views * vertex_count; ++item) {
       const Homogeneous p = project(projections + 12 * (item / vertex_count), vertices + 3 * (item % vertex_count));
-      points[item] = {p.x / p.z, p.y / p.z, p.z};
+      projected[item] = {p.x / p.z, p.y / p.z, p.z};
     }
 #pragma omp for schedule(static)
+    for (int64_t pixel = 0; pixel < rows * width; ++pixel) row_of[pixel] = -1;
+#pragma omp for schedule(static) nowait
     for (int64_t item = 0; item < views * edge_count; ++item) {
-      sides[item] = silhouette_side(points.data() + item / edge_count * vertex_count, edges + 4 * (item % edge_count),
-                                    near_plane);
+      sides[item] = silhouette_side(projected.data() + item / edge_count * vertex_count,
+                                    edges + 4 * (item % edge_count), near_plane);
     }
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < points; ++n) row_of[pixels[n]] = static_cast<int32_t>(n);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t task = 0; task < views * bands; ++task) {
       const int64_t view = task / bands, band = task % bands;
       const int first = static_cast<int>(height * band / bands), end = static_cast<int>(height * (band + 1) / bands);
-      const Pairs pairs = {pair_edge + 2 * view * pixels, pair_reach + 2 * view * pixels};
+      const Pairs pairs = {pair_edge + 2 * view * area, pair_reach + 2 * view * area};
       std::fill(pairs.edge + 2 * int64_t{first} * width, pairs.edge + 2 * int64_t{end} * width, -1);
-      const Point* view_points = points.data() + view * vertex_count;
+      const Point* view_points = projected.data() + view * vertex_count;
       for (int64_t e = 0; e < edge_count; ++e) {
         const int8_t inside = sides[view * edge_count + e];
         if (inside == 0) continue;
         follow(view_points[edges[4 * e]], view_points[edges[4 * e + 1]], inside, static_cast<int32_t>(e),
-               depth + view * pixels, width, height, first, end, pairs);
+               depth + view * area, width, height, first, end, pairs);
       }
     }
-  }
-}
-
-// images of the values [N, C] at `pixels` [N], zero elsewhere, blended over the pairs: the channels go to `part_count`
-// images [B, H, W, part_widths[p]] one after another. row_of [B, H, W] becomes the row of `values` at each pixel, -1
-// where empty. Where `alpha` is a channel, a pixel is scaled where that would leave 0..1; scale [B, H, W] says by what.
-GEN3D_API void gen3d_surface_antialias(int64_t points, const int64_t* pixels, const float* values, int32_t channels,
-                                       int64_t views, int32_t width, int32_t height, const int32_t* pair_edge,
-                                       const float* pair_reach, int32_t alpha, int32_t* row_of, float* scale,
-                                       int32_t part_count, float* const* parts, const int32_t* part_widths,
-                                       int32_t threads) {
-  using namespace gen3d;
-  const int64_t rows = views * height;
-  const auto places = channels_of(part_count, parts, part_widths);
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<float> out(channels);
-#pragma omp for schedule(static)
-    for (int64_t pixel = 0; pixel < rows * width; ++pixel) row_of[pixel] = -1;
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < points; ++n) row_of[pixels[n]] = static_cast<int32_t>(n);
 #pragma omp for schedule(static)
     for (int64_t line = 0; line < rows; ++line) {
       for (int column = 0; column < width; ++column) {
