@@ -169,14 +169,15 @@ def test_recipes_are_listed_with_their_comment(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_a_failure(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         answer = subprocess.run(
             [sys.executable, "-m", "gen3d", "recipes"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": unbuffered},
         )
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr

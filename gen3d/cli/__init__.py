@@ -33,14 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe went away. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader of a pipe went away
         return 1
     except Gen3DError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         _report_unexpected(error)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk
+            _drop_output()
         return 1
 
 
@@ -77,6 +80,11 @@ def _prepare_process() -> None:
     if not debug:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def _drop_output() -> None:
+    """Python would write what is left when it exits, fail again, and exit with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_unexpected(error: Exception) -> None:
