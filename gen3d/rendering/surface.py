@@ -54,7 +54,7 @@ class SurfacePoints:
         topology: Topology | None = None,
         backend: Backend = "auto",
     ) -> None:
-        self.vertices, self.cameras = vertices, cameras
+        self.vertices = vertices
         chosen = choose_backend(vertices) if backend == "auto" else backend
         if chosen not in ("native", "torch", "nvdiffrast"):
             raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native, torch or nvdiffrast.")
