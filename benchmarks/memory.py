@@ -5,8 +5,9 @@
 
 Each process loads the packaged prior, samples it, builds the representation, and then draws one view of `--size` pixels
 a side and back-propagates to all parameters. "baseline" is what it held before the view, "peak" the most it held
-meanwhile: both of the whole process, libraries and weights included. "above" is their difference. The issue's
-limit is 4 GB. Linux only, as it resets the kernel's own mark of the peak.
+meanwhile: both of the whole process, libraries and weights included, and with the memory that sampling the prior had
+freed, which the process keeps. "above" is their difference. The limit is 4 GB. Linux only, as it resets the kernel's
+own mark of the peak.
 """
 
 from __future__ import annotations

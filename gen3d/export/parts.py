@@ -24,17 +24,16 @@ _MOST_BLEND = 0.04  # of the cube, by twice which a surface moves at most
 _FARTHEST = 1e4
 _SMALLEST = 1e-4
 
-LENGTHS = {"center": 3, "rotation": 4, "half_size": 3, "exponents": 2, "taper": 0, "color": 3}
-"""What a part has, and how many numbers each is; 0 for a number by itself. See `Primitives.parts`."""
-
-_RANGES = {
-    "center": (-_FARTHEST, _FARTHEST),
-    "rotation": (-_FARTHEST, _FARTHEST),
-    "half_size": (_SMALLEST, _FARTHEST),
-    "exponents": EXPONENTS,
-    "taper": (-MAX_TAPER, MAX_TAPER),
-    "color": (0.0, 1.0),
+_FIELDS = {
+    "center": (3, -_FARTHEST, _FARTHEST),
+    "rotation": (4, -_FARTHEST, _FARTHEST),
+    "half_size": (3, _SMALLEST, _FARTHEST),
+    "exponents": (2, *EXPONENTS),
+    "taper": (0, -MAX_TAPER, MAX_TAPER),
+    "color": (3, 0.0, 1.0),
 }
+"""What a part has (see `Primitives.parts`): how many numbers, 0 for one by itself, and their range."""
+
 _ROUNDING = 1e-6  # numbers in single precision may lie this far outside
 
 
@@ -49,8 +48,8 @@ def parts_of(content: bytes) -> list[dict[str, Any]]:
     if not 1 <= len(parts) <= MAX_PARTS:
         raise Malformed(f"it lists {len(parts)} parts, and 1 to {MAX_PARTS} are read")
     for index, part in enumerate(parts, 1):
-        for name, length in LENGTHS.items():
-            _check(f"'{name}' of part {index}", part.get(name), length, *_RANGES[name])
+        for name, (length, low, high) in _FIELDS.items():
+            _check(f"'{name}' of part {index}", part.get(name), length, low, high)
         if math.hypot(*part["rotation"]) < _SMALLEST:
             raise Malformed(f"'rotation' of part {index} is {part['rotation']}, which is no rotation")
     return parts
@@ -64,10 +63,10 @@ def mesh_of_parts(parts: list[dict[str, Any]], blend: float = PrimitivesConfig.b
     """
     whole = Primitives.from_parts(parts, PrimitivesConfig(blend=blend))
     with torch.no_grad():
-        points = whole.shapes().points(whole.template.directions).reshape(-1, 3)
+        shapes = whole.shapes()
+        points = shapes.points(whole.template.directions).reshape(-1, 3)
         low, high = points.amin(0), points.amax(0)
         middle, scale = (low + high) / 2, float((high - low).max()) / (2 * _EXTENT)
-        shapes = whole.shapes()
         inside = Superquadrics(
             (shapes.centers - middle) / scale, shapes.quats, shapes.sizes / scale, shapes.exponents, shapes.tapers
         )

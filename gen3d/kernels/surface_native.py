@@ -99,14 +99,16 @@ class _Shade(torch.autograd.Function):
         channels = surface.shape[1] - 6 if colors is None else colors.shape[1]
         _, height, width = views.size
         ctx.shape = (len(surface), surface.shape[1], channels)
-        ctx.lights = (lights.float().contiguous(), ambient)
-        ctx.views, ctx.area, ctx.threads = views, height * width, torch.get_num_threads()
+        lights = lights.float().contiguous()
+        ctx.threads = torch.get_num_threads()
+        ctx.held = views, lights  # whose memory these point to
+        ctx.seen = (views.pixels.data_ptr(), views.projections.data_ptr(), height * width)
+        ctx.lit = (len(lights), lights.data_ptr(), ambient)
         ctx.save_for_backward(surface, colors)
         values = torch.empty(len(surface), channels + 5)
         _library().gen3d_surface_shade(
-            *ctx.shape, surface.data_ptr(), _pointer(colors), views.pixels.data_ptr(), views.projections.data_ptr(),
-            ctx.area, len(ctx.lights[0]), ctx.lights[0].data_ptr(), ambient, values.data_ptr(), ctx.threads,
-        )  # fmt: skip
+            *ctx.shape, surface.data_ptr(), _pointer(colors), *ctx.seen, *ctx.lit, values.data_ptr(), ctx.threads
+        )
         return values
 
     @staticmethod
@@ -117,9 +119,8 @@ class _Shade(torch.autograd.Function):
         surface_grad = torch.empty_like(surface)
         colors_grad = None if colors is None else torch.empty_like(colors)
         _library().gen3d_surface_shade_backward(
-            *ctx.shape, surface.data_ptr(), _pointer(colors), ctx.views.pixels.data_ptr(),
-            ctx.views.projections.data_ptr(), ctx.area, len(ctx.lights[0]), ctx.lights[0].data_ptr(), ctx.lights[1],
-            values_grad.data_ptr(), surface_grad.data_ptr(), _pointer(colors_grad), ctx.threads,
+            *ctx.shape, surface.data_ptr(), _pointer(colors), *ctx.seen, *ctx.lit, values_grad.data_ptr(),
+            surface_grad.data_ptr(), _pointer(colors_grad), ctx.threads,
         )  # fmt: skip
         return surface_grad, colors_grad, None, None, None
 

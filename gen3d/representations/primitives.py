@@ -268,7 +268,7 @@ class Primitives(torch.nn.Module):
         again = -soft_union(shapes.distances(met), blend) / slope[bent]
         step = step.index_add(0, bent, again.clamp(-blend, blend))
         # Behind the seam it stays below the other primitive's surface: two that lie in one place would flicker.
-        step = step * (_FRONT * share[own.nonzero(as_tuple=True)]).clamp(max=1)
+        step = step * (_FRONT * share[own]).clamp(max=1)
         vertices = vertices + normals * step[:, None]
         # A box is sharper than its analytic normals say: those of the tessellation stand for the primitive's own.
         towards = torch.where(own[..., None], normals, towards)

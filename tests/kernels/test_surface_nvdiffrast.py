@@ -74,16 +74,12 @@ def cameras_off_centre() -> Cameras:
     return replace(cameras, intrinsics=cameras.intrinsics + shift, width=44, height=36)
 
 
-def projections_of(cameras: Cameras) -> Tensor:
-    return cameras.projections()
-
-
 def test_clip_space_is_that_of_our_pixels() -> None:
     """The visible point of every pixel of our rasteriser is in clip space at the pixel's centre, bottom row first."""
     vertices, faces = sphere(0.7, 2)
     cameras = cameras_off_centre()
     fragments = rasterize(vertices, faces, cameras)
-    clip = kernels.clip_positions(vertices, projections_of(cameras), (36, 44), NEAR)
+    clip = kernels.clip_positions(vertices, cameras.projections(), (36, 44), NEAR)
     view, row, column = (fragments.face >= 0).nonzero(as_tuple=True)
     corners = clip[view[:, None], faces.long()[fragments.face[view, row, column].long()]]  # [N, 3, 4]
     point = (corners * fragments.bary[view, row, column][..., None]).sum(1)
@@ -97,7 +93,7 @@ def test_clip_space_is_that_of_our_pixels() -> None:
 def test_clip_space_ends_at_the_planes() -> None:
     camera = orbit(torch.tensor([0.0]), 0.0, 8, radius=3.0)
     points = torch.tensor([[0.0, 0.0, 3.0 - 0.5], [0.0, 0.0, 3.0 - kernels.FAR]])
-    z = kernels.clip_positions(points, projections_of(camera), (8, 8), 0.5)[0]
+    z = kernels.clip_positions(points, camera.projections(), (8, 8), 0.5)[0]
     assert (z[:, 2] / z[:, 3]).tolist() == pytest.approx([-1, 1], abs=1e-5)
 
 
@@ -107,7 +103,7 @@ def test_answers_are_read_as_our_own_views() -> None:
     ours = SurfacePoints(vertices, faces, cameras, backend="torch")
     topology = Topology.of(faces, len(vertices))
     parts = topology.faces, topology.edges, topology.corner_starts, topology.corners
-    views = kernels.see(vertices, parts, projections_of(cameras), (36, 44), NEAR, ClipSpace)
+    views = kernels.see(vertices, parts, cameras.projections(), (36, 44), NEAR, ClipSpace)
     assert torch.equal(views.face, ours.views.face)
     assert torch.equal(views.pixels, ours.views.pixels)
     assert torch.allclose(views.bary, ours.views.bary, atol=1e-3)

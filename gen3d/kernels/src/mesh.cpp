@@ -136,7 +136,8 @@ extern "C" __attribute__((visibility("default"))) void gen3d_mesh_rasterize(
     float* depth_out, int64_t threads) {
     threads = std::max<int64_t>(threads, 1);
     // Views in flight, all at once where the transformed vertices take 40 MB at most: threads wait between groups.
-    const int64_t group = std::clamp<int64_t>((1 << 20) / std::max<int64_t>(vertex_count, 1), std::min(threads, images), images);
+    const int64_t fitting = (1 << 20) / std::max<int64_t>(vertex_count, 1);
+    const int64_t group = std::clamp(fitting, std::min(threads, images), images);
     std::vector<Vertex> transformed(static_cast<size_t>(group * vertex_count));
     for (int64_t start = 0; start < images; start += group) {
         const int64_t views = std::min(group, images - start);

@@ -160,10 +160,11 @@ void face_backward(int64_t f, const Mesh& mesh, const Pixels& pixels, const Poin
     double bary[3], bary_gradient[3] = {};
     const double sum = triangle.meet(ray, bary);
     const float* grad = values_grad + n * channels;
-    for (int c = 0; c < 3; ++c) {
+    for (int c = 0; of_attributes.out && c < 3; ++c) {
       double* corner_sums = sums.data() + c * channels;
       for (int k = 0; k < channels; ++k) corner_sums[k] += bary[c] * grad[k];
     }
+    if (!of_vertices.out) continue;
     for (int k = 0; k < channels; ++k) {
       for (int c = 0; c < 3; ++c) bary_gradient[c] += static_cast<double>(grad[k]) * rows[c][k];
     }

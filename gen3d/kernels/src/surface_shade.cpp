@@ -63,7 +63,8 @@ GEN3D_API void gen3d_surface_shade(int64_t points, int32_t width, int32_t channe
     for (int c = 0; c < channels; ++c) out[c] = color[c] * light;
     const double* axis = axis_of(projections, pixels[n], area);
     out[channels] = 1.0f;
-    out[channels + 1] = static_cast<float>(axis[0] * position[0] + axis[1] * position[1] + axis[2] * position[2] + axis[3]);
+    const double depth = axis[0] * position[0] + axis[1] * position[1] + axis[2] * position[2] + axis[3];
+    out[channels + 1] = static_cast<float>(depth);
   }
 }
 
@@ -78,8 +79,8 @@ GEN3D_API void gen3d_surface_shade_backward(int64_t points, int32_t width, int32
   const Lights studio = {light_count, lights, ambient};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t n = 0; n < points; ++n) {
-    const float* normal = surface + n * width + 3;
-    const float* color = colors ? colors + n * channels : normal + 3;
+    const float *position = surface + n * width, *normal = position + 3;
+    const float* color = colors ? colors + n * channels : position + kGeometry;
     const float *grad = values_grad + n * (channels + kChannels), *normal_grad = grad + channels + 2;
     float* out = surface_grad + n * width;
     float* color_out = colors ? colors_grad + n * channels : out + kGeometry;
