@@ -14,11 +14,11 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
-KERNELS = Path("gen3d") / "kernels"
+KERNELS = Path("gen3d") / "kernels" / "cpu"
 
 
 def load_build_module() -> ModuleType:
-    """`gen3d.kernels.build` by path: the package and its dependencies are not importable here."""
+    """`gen3d.kernels.cpu.build` by path: the package and its dependencies are not importable here."""
     spec = importlib.util.spec_from_file_location("gen3d_kernels_build", Path(__file__).parent / KERNELS / "build.py")
     assert spec is not None
     assert spec.loader is not None

@@ -30,26 +30,27 @@ import torch
 import trimesh
 from torch import Tensor
 
-from gen3d.cameras import random_orbit, turntable
-from gen3d.config import PrimitivesConfig
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.schedule import exponential
+from gen3d.config.schema import PrimitivesConfig
 from gen3d.corpus.meshes import BOUNDING_RADIUS, HALF_EXTENT
 from gen3d.corpus.primitives import Primitive, make_scene
-from gen3d.evaluation.clip_model import load_clip
-from gen3d.evaluation.encoder import Evaluator, packaged_weights
+from gen3d.encoders.clip_mini import load_clip
+from gen3d.encoders.clip_models import ClipModel
+from gen3d.encoders.evaluator import Evaluator
 from gen3d.evaluation.evaluate import held_out_cameras
 from gen3d.evaluation.metrics import mean_feature
-from gen3d.export.images import contact_sheet, write_png
+from gen3d.geometry.cameras import random_orbit, turntable
+from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.guidance.augment import Augmentation
 from gen3d.guidance.clip import ClipGuidance, ClipGuidanceConfig
-from gen3d.guidance.clip_models import ClipModel
-from gen3d.prior.encoder import SurfaceCloud
-from gen3d.prior.model import ShapePrior
-from gen3d.prompts import load_prompt_list
+from gen3d.language.prompts import load_prompt_list
+from gen3d.priors.shape_prior import ShapePrior
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh
 from gen3d.rendering.superquadrics import Superquadrics
 from gen3d.representations.primitives import Primitives
-from gen3d.schedule import exponential
+from gen3d.runtime.paths import packaged_weights
 
 CLOUD_POINTS = 12000
 RATES = PrimitivesConfig(

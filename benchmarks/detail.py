@@ -23,22 +23,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, turntable
-from gen3d.config import RunConfig
-from gen3d.config_io import load_config
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.load import load_config
+from gen3d.config.schema import RunConfig
 from gen3d.corpus.store import Corpus
-from gen3d.evaluation.encoder import Evaluator, load_gallery
+from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import held_out_cameras, score_renders
-from gen3d.export.images import contact_sheet, write_png
-from gen3d.field_surface import field_surface
-from gen3d.generate import best_sample, initial_scene, optimize
-from gen3d.interrupt import StopFlag
-from gen3d.outputs import on_white
-from gen3d.prior.model import ShapePrior
-from gen3d.prior.view_data import corpus_cameras, premultiplied
-from gen3d.progress import LogReporter
-from gen3d.prompts import load_prompt_list, slugify
-from gen3d.runs import RunFolder
+from gen3d.geometry.cameras import Cameras, turntable
+from gen3d.language.prompts import load_prompt_list
+from gen3d.pipeline.field_views import field_surface
+from gen3d.pipeline.generate import best_sample, initial_scene, optimize
+from gen3d.priors.shape_prior import ShapePrior
+from gen3d.representations.pictures import on_white
+from gen3d.runtime.files import slugify
+from gen3d.runtime.interrupt import StopFlag
+from gen3d.runtime.progress import LogReporter
+from gen3d.runtime.run_folder import RunFolder
+from gen3d.training.view_data import corpus_cameras, premultiplied
 
 SHEET = 160
 Draw = Callable[[Cameras], Tensor]

@@ -19,12 +19,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from torch import Tensor
 
 from gen3d.corpus.store import Corpus
-from gen3d.evaluation.encoder import Evaluator, load_gallery
+from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import held_out_cameras, score_renders
-from gen3d.field_surface import field_surface
-from gen3d.prior.model import ShapePrior
-from gen3d.prior.view_data import premultiplied
-from gen3d.prompts import load_prompt_list
+from gen3d.language.prompts import load_prompt_list
+from gen3d.pipeline.field_views import field_surface
+from gen3d.priors.shape_prior import ShapePrior
+from gen3d.training.view_data import premultiplied
 
 DECODED_GRID = 80
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from gen3d.cameras import turntable
+from gen3d.assets.images import contact_sheet, write_png
 from gen3d.evaluation.evaluate import read_prompt, render_run
-from gen3d.export.images import contact_sheet, write_png
+from gen3d.geometry.cameras import turntable
 
 
 def main() -> None:

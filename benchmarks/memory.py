@@ -41,11 +41,11 @@ def measure(representation: str, size: int, prompt: str, overrides: list[str]) -
     """Megabytes before and at the peak, and the seconds that the view and its gradients took."""
     import torch
 
-    from gen3d.allocator import keep_freed_memory
-    from gen3d.cameras import orbit
-    from gen3d.config_io import load_config
-    from gen3d.generate import first_scene
-    from gen3d.prior.model import ShapePrior
+    from gen3d.config.load import load_config
+    from gen3d.geometry.cameras import orbit
+    from gen3d.pipeline.generate import first_scene
+    from gen3d.priors.shape_prior import ShapePrior
+    from gen3d.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the command line does
     config = load_config(None, overrides, prompt=prompt, representation=representation)
@@ -79,7 +79,7 @@ def main() -> None:
         print(json.dumps(measure(options.child, options.size, options.prompt, options.overrides)))
         return
 
-    from gen3d.config_limits import REPRESENTATIONS
+    from gen3d.config.limits import REPRESENTATIONS
 
     lines = [
         f"One view of {options.size} x {options.size}, forward + backward, '{options.prompt}'.",

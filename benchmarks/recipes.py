@@ -13,8 +13,8 @@ from pathlib import Path
 
 from representations import run_gen3d
 
-from gen3d.config_limits import RECIPES
-from gen3d.export.images import contact_sheet, write_png
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.limits import RECIPES
 
 TWINS = [name for name in RECIPES if name.endswith("-mini")]
 

@@ -30,22 +30,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen3d.allocator import keep_freed_memory
-from gen3d.cameras import Cameras, orbit
-from gen3d.config import RunConfig
-from gen3d.config_limits import REPRESENTATIONS
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.limits import REPRESENTATIONS
+from gen3d.config.schema import RunConfig
 from gen3d.corpus import primitives
 from gen3d.corpus.build import FurnitureJob, PrimitiveJob
 from gen3d.corpus.meshes import normalize
 from gen3d.corpus.render import render_object
 from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
 from gen3d.corpus.split import is_held_out
-from gen3d.export.images import contact_sheet, write_png
-from gen3d.fitting import fit_views
-from gen3d.initialisers import shape_from_sphere
-from gen3d.outputs import peak_memory
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.pipeline.fitting import fit_views
+from gen3d.pipeline.outputs import peak_memory
+from gen3d.representations.initialisers import shape_from_sphere
 from gen3d.representations.table import build
-from gen3d.visual_hull import shape_from_views
+from gen3d.representations.visual_hull import shape_from_views
+from gen3d.runtime.allocator import keep_freed_memory
 
 SIZE = 128
 TRAINING_VIEWS, HELD_OUT_VIEWS = 40, 10

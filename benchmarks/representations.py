@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gen3d.config_limits import REPRESENTATIONS
-from gen3d.export.images import GAP, LABEL_HEIGHT, contact_sheet, write_png
+from gen3d.assets.images import GAP, LABEL_HEIGHT, contact_sheet, write_png
+from gen3d.config.limits import REPRESENTATIONS
 
 PROMPTS = ["a red chair", "a snowman", "a car"]
 

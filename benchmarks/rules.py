@@ -25,20 +25,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from torch import Tensor
 
-from gen3d.cameras import turntable
-from gen3d.config import CodeGuidanceConfig, RunConfig
-from gen3d.config_limits import RULES
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.limits import RULES
+from gen3d.config.schedule import exponential
+from gen3d.config.schema import CodeGuidanceConfig, RunConfig
+from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.errors import Gen3DError
-from gen3d.evaluation.encoder import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import held_out_azimuths, held_out_cameras, score_renders
-from gen3d.export.images import contact_sheet, write_png
-from gen3d.field_surface import field_surface
+from gen3d.geometry.cameras import turntable
 from gen3d.guidance.code import CodeGuidance
-from gen3d.initialisers import shape_from_sphere
-from gen3d.prior.model import ShapePrior
-from gen3d.prompts import load_prompt_list
+from gen3d.language.prompts import load_prompt_list
+from gen3d.pipeline.field_views import field_surface
+from gen3d.priors.shape_prior import ShapePrior
+from gen3d.representations.initialisers import shape_from_sphere
 from gen3d.representations.table import build
-from gen3d.schedule import exponential
 
 SAMPLE = "sample"
 RATE, FINAL_RATE = 0.3, 0.1

@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from gen3d.evaluation.texts import mentions
-from gen3d.prior.model import ShapePrior
-from gen3d.prompts import load_prompt_list
+from gen3d.language.phrases import mentions
+from gen3d.language.prompts import load_prompt_list
+from gen3d.priors.shape_prior import ShapePrior
 
 SETTINGS = {"throughout": (2.5, 0.0), "above 0.5": (2.5, 0.5), "above 0.8": (2.5, 0.8), "nowhere": (1.0, 0.0)}
 """Guidance scale and the time above which it acts."""

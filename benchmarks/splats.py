@@ -21,10 +21,11 @@ import torch
 from timing import in_turns, two_threads
 from torch import Tensor
 
-from gen3d.allocator import keep_freed_memory
-from gen3d.cameras import Cameras, orbit
-from gen3d.kernels import native, reference
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import splats as reference
 from gen3d.rendering.splats import rasterize_gaussians
+from gen3d.runtime.allocator import keep_freed_memory
 
 CASES = [(2_000, 64), (20_000, 128), (20_000, 256)]  # Gaussians, pixels a side
 

@@ -24,12 +24,13 @@ import torch
 from timing import Run, in_turns, two_threads
 from torch import Tensor
 
-from gen3d.allocator import keep_freed_memory
-from gen3d.cameras import Cameras, orbit
-from gen3d.kernels import native, surface_reference
-from gen3d.rendering.geometry import Topology, sphere
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import surface as surface_reference
 from gen3d.rendering.mesh import render_mesh, vertex_normals
 from gen3d.rendering.surface import SurfacePoints, render_surface
+from gen3d.rendering.topology import Topology, sphere
+from gen3d.runtime.allocator import keep_freed_memory
 
 SIZES = (64, 128, 256, 512)
 SIGMA = 1e-4  # the blur of the soft silhouettes, in squared halves of the image: the usual choice

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gen3d.prior.model import ShapePrior
+from gen3d.priors.shape_prior import ShapePrior
 
 Encode = Callable[[list[str]], Tensor]
 

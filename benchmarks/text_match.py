@@ -25,19 +25,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, turntable
-from gen3d.config import RunConfig
-from gen3d.config_io import dump_config, load_config
-from gen3d.evaluation.encoder import Evaluator, load_gallery
+from gen3d.assets.images import contact_sheet, write_png
+from gen3d.config.load import dump_config, load_config
+from gen3d.config.schema import RunConfig
+from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
-from gen3d.export.images import contact_sheet, write_png
-from gen3d.generate import best_draft, first_scene, optimize
-from gen3d.interrupt import StopFlag
-from gen3d.outputs import on_white, views_of
-from gen3d.prior.model import ShapePrior
-from gen3d.progress import LogReporter
-from gen3d.prompts import load_prompt_list, slugify
-from gen3d.runs import RunFolder
+from gen3d.geometry.cameras import Cameras, turntable
+from gen3d.language.prompts import load_prompt_list
+from gen3d.pipeline.generate import best_draft, first_scene, optimize
+from gen3d.priors.shape_prior import ShapePrior
+from gen3d.representations.pictures import on_white, views_of
+from gen3d.runtime.files import slugify
+from gen3d.runtime.interrupt import StopFlag
+from gen3d.runtime.progress import LogReporter
+from gen3d.runtime.run_folder import RunFolder
 
 
 @dataclass

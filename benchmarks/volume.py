@@ -21,12 +21,12 @@ import torch
 from timing import Run, in_turns, two_threads
 from torch import Tensor
 
-from gen3d.allocator import keep_freed_memory
-from gen3d.cameras import orbit
-from gen3d.kernels import native
+from gen3d.geometry.cameras import orbit
+from gen3d.kernels.cpu import library as native
 from gen3d.rendering.encodings import grid_encode, hash_encode, hash_resolutions, triplane_encode
 from gen3d.rendering.occupancy import OccupancyGrid, PackedSamples
 from gen3d.rendering.volume import composite_field, rays_of
+from gen3d.runtime.allocator import keep_freed_memory
 
 STEP = 0.02
 Encode = Callable[[Tensor, Tensor], Tensor]

@@ -14,12 +14,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 import torch
 
-from gen3d.prior.concepts import Concepts
-from gen3d.prior.decoder import FieldDecoder
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.prior.encoder import COLOR_GRID, DISTANCE_GRID, DISTANCE_RANGE, LinearCode, SurfaceCloud, surface_grids
-from gen3d.prior.model import ShapePrior, TrainingObjects
-from gen3d.prior.text import FEATURES
+from gen3d.encoders.minilm import FEATURES
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.priors.concepts import Concepts
+from gen3d.priors.decoder import FieldDecoder
+from gen3d.priors.denoiser import CodeDenoiser
+from gen3d.priors.linear_code import COLOR_GRID, DISTANCE_GRID, DISTANCE_RANGE, LinearCode, surface_grids
+from gen3d.priors.shape_prior import ShapePrior, TrainingObjects
 
 
 class FixedText:

@@ -12,11 +12,14 @@ import traceback
 from collections.abc import Sequence
 
 from gen3d import __version__
-from gen3d.allocator import keep_freed_memory
-from gen3d.cli.commands import COMMANDS, run_command, run_doctor, run_recipes
+from gen3d.cli.batch import run_batch_file
+from gen3d.cli.commands import COMMANDS, run_command
+from gen3d.cli.doctor import run_doctor
+from gen3d.cli.generate import run_prompt
 from gen3d.cli.parsing import INTERRUPTED
-from gen3d.cli.runs import run_batch_file, run_prompt
+from gen3d.cli.recipes import run_recipes
 from gen3d.errors import Gen3DError
+from gen3d.runtime.allocator import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

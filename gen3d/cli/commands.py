@@ -1,4 +1,4 @@
-"""The commands beside generation: `doctor`, `recipes`, and those of the corpus, prior and evaluation packages."""
+"""The commands whose modules declare their arguments, by name."""
 
 from __future__ import annotations
 
@@ -21,57 +21,24 @@ class Command:
 
 
 COMMANDS: dict[tuple[str, ...], Command] = {
-    ("corpus", "build"): Command("gen3d.corpus.command", "add_build_arguments", "run_build", "make the corpus"),
+    ("corpus", "build"): Command("gen3d.cli.corpus", "add_build_arguments", "run_build", "make the corpus"),
     ("train", "prior"): Command(
-        "gen3d.prior.command", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
+        "gen3d.cli.train", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),
-    ("train", "view"): Command(
-        "gen3d.prior.command", "add_train_view_arguments", "run_train_view", "train the view prior"
-    ),
+    ("train", "view"): Command("gen3d.cli.train", "add_train_view_arguments", "run_train_view", "train the view prior"),
     ("train", "clip"): Command(
-        "gen3d.evaluation.command", "add_train_clip_arguments", "run_train_clip", "train the matching model"
+        "gen3d.cli.train", "add_train_clip_arguments", "run_train_clip", "train the matching model"
     ),
     ("convert",): Command(
-        "gen3d.asset_commands", "add_convert_arguments", "run_convert", "turn splats into a mesh, a mesh into splats"
+        "gen3d.cli.convert", "add_convert_arguments", "run_convert", "turn splats into a mesh, a mesh into splats"
     ),
     ("render",): Command(
-        "gen3d.asset_commands", "add_render_arguments", "run_render", "draw an asset: contact sheet and turntable"
+        "gen3d.cli.render", "add_render_arguments", "run_render", "draw an asset: contact sheet and turntable"
     ),
     ("evaluate",): Command(
-        "gen3d.evaluation.command", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
+        "gen3d.cli.evaluate", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
     ),
 }
-
-
-def run_doctor(arguments: list[str]) -> int:
-    parser = Parser(
-        "gen3d doctor", "Show what this machine can do; the exit code is 1 if the default recipe cannot run."
-    )
-    parser.add_argument("--out", default="outputs", help="the folder whose disk is looked at (default: outputs)")
-    args = parser.parse_args(arguments)
-
-    from gen3d import doctor
-
-    checks = doctor.collect(args.out)
-    if not args.quiet:
-        print_rich(doctor.table(checks))
-    if doctor.is_ready(checks):
-        print('Ready: try gen3d "a wooden chair".')
-        return 0
-    print("Not ready: the default recipe needs the rows in red.")
-    return 1
-
-
-def run_recipes(arguments: list[str]) -> int:
-    Parser("gen3d recipes", "List the shipped configurations.").parse_args(arguments)
-
-    from gen3d.config_io import list_configs
-
-    recipes = {name: comment for name, comment in list_configs().items() if " stage of " not in comment}
-    width = max(map(len, recipes))
-    for name, comment in recipes.items():
-        print(f"{name:<{width}} {comment}")
-    return 0
 
 
 def run_command(arguments: list[str]) -> int:
@@ -82,7 +49,7 @@ def run_command(arguments: list[str]) -> int:
     getattr(module, command.add)(parser)
     args = parser.parse_args(arguments[len(words) :])
 
-    from gen3d.progress import open_reporter
+    from gen3d.runtime.progress import open_reporter
 
     with open_reporter(sys.stdout, args.quiet) as reporter:
         return int(getattr(module, command.run)(args, reporter))
@@ -102,9 +69,3 @@ def _find_command(arguments: list[str]) -> tuple[tuple[str, ...], Command]:
     raise UsageError(
         f"'gen3d {group}' needs one of: {', '.join(members)}. To make an object of that name, write: gen3d -- {group}"
     )
-
-
-def print_rich(table: object) -> None:
-    from rich.console import Console
-
-    Console().print(table)

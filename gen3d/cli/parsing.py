@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import NoReturn
 
 from gen3d.errors import UsageError
@@ -64,3 +65,22 @@ def parse_words(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     args = parser.parse_intermixed_args(head)
     args.words = [*args.words, *tail]
     return args
+
+
+def check_range(option: str, value: int, low: int, high: int) -> None:
+    """Raises UsageError unless the value of an option lies between `low` and `high`."""
+    if not low <= value <= high:
+        name = option.replace("_", "-")
+        raise UsageError(f"'--{name}' is {value}, but must lie between {low:,} and {high:,}.")
+
+
+def print_rich(table: object) -> None:
+    """Prints a table of rich."""
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def command_line(arguments: list[str]) -> str:
+    """What a user would type for these arguments."""
+    return shlex.join(["gen3d", *arguments])

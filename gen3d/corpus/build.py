@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from gen3d.corpus import captions, primitives
+from gen3d.corpus import primitives
 from gen3d.corpus.attribution import write_attribution
 from gen3d.corpus.fields import TRUNCATION, object_field
 from gen3d.corpus.meshes import Part, normalize
@@ -28,6 +28,7 @@ from gen3d.corpus.sh3f import CatalogueItem, FurnitureLibrary, find_libraries
 from gen3d.corpus.split import is_held_out
 from gen3d.corpus.store import ObjectRecord, write_records
 from gen3d.errors import Gen3DError
+from gen3d.language import captions
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ HALF_EXTENT = 0.95
 """Largest half extent of a normalised object along any axis."""
 
 BOUNDING_RADIUS = 1.25
-"""Largest bounding-sphere radius of a normalised object (`gen3d.cameras.OBJECT_RADIUS`)."""
+"""Largest bounding-sphere radius of a normalised object (`gen3d.geometry.cameras.OBJECT_RADIUS`)."""
 
 
 @dataclass

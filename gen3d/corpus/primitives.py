@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 
-from gen3d.corpus.captions import with_article
-from gen3d.corpus.colors import COLORS
+from gen3d.language.captions import with_article
+from gen3d.language.colors import COLORS
 
 PRIMITIVE_COLORS = (
     "red", "green", "blue", "yellow", "orange", "purple", "pink", "brown", "black", "white", "gray", "turquoise",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from gen3d.cameras import Cameras, orbit
 from gen3d.corpus.meshes import Part
+from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import rasterize
 

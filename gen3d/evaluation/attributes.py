@@ -7,8 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gen3d.corpus.captions import COLORS, dominant_colors
-from gen3d.evaluation.tokenizer import text_words
+from gen3d.language.captions import COLORS, dominant_colors
+from gen3d.language.words import text_words
 from gen3d.rendering.lighting import studio_shading
 
 MIN_SHARE = 0.3

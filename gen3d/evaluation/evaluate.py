@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit
-from gen3d.config_io import MAX_CONFIG_BYTES, parse_config
-from gen3d.corpus.lexicon import names_of, without_colors
+from gen3d.assets.ply import read_splats
+from gen3d.config.load import MAX_CONFIG_BYTES, parse_config
+from gen3d.encoders.evaluator import Evaluator
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
-from gen3d.evaluation.encoder import Evaluator
 from gen3d.evaluation.metrics import clip_score, janus_score, mean_feature, target_ranks
-from gen3d.evaluation.texts import VIEW_TEMPLATE, as_phrase, mentions
-from gen3d.export.ply import read_splats
-from gen3d.progress import Reporter
-from gen3d.prompts import read_user_text
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.language.lexicon import names_of, without_colors
+from gen3d.language.phrases import VIEW_TEMPLATE, as_phrase, mentions
 from gen3d.representations.splats import GaussianSplats
+from gen3d.runtime.files import read_user_text
+from gen3d.runtime.progress import Reporter
 
 VIEWS = 8
 AZIMUTH_OFFSET = 22.5

@@ -1,6 +1,6 @@
 """Guidance by an image-text encoder: renders are moved to where the encoder sees the text.
 
-Any CLIP will do (`gen3d.guidance.clip_models`). Recipes as published: Dream Fields (Jain et al. 2022) and CLIP-Mesh
+Any CLIP will do (`gen3d.encoders.clip_models`). Recipes as published: Dream Fields (Jain et al. 2022) and CLIP-Mesh
 (Mohammad Khalid et al. 2022). A model that guided must not judge the result.
 """
 
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gen3d.cameras import Cameras
+from gen3d.config.schedule import linear
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.augment import Augmentation, apply, draw
 from gen3d.guidance.view_prompts import VIEWS, camera_weights
 from gen3d.rendering.backgrounds import composite, dream_fields, random_solid, solid
 from gen3d.rendering.regularizers import opacity
 from gen3d.rendering.views import Render
-from gen3d.schedule import linear
 
 TEMPLATES = ("{}", "a 3d model of {}", "a render of {}", "{} on a plain background")
 """Sentences around a prompt; the features of all are averaged (CLIP, Radford et al. 2021, section 3.1.4)."""

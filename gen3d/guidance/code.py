@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gen3d.config import CodeGuidanceConfig
+from gen3d.config.schedule import annealed_time
+from gen3d.config.schema import CodeGuidanceConfig
 from gen3d.guidance import rules
 from gen3d.guidance.contract import Draw, Predict, Rule
 from gen3d.guidance.distillation import distillation_loss
@@ -20,9 +21,8 @@ from gen3d.guidance.models.mini import code_predict
 from gen3d.guidance.paths import FlowPath, noise_from_clean
 from gen3d.guidance.timesteps import Window
 from gen3d.guidance.variational import LowRankAdapter, VariationalRule, adam
-from gen3d.guidance.weights import weight_at
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.schedule import annealed_time
+from gen3d.guidance.weighting import weight_at
+from gen3d.priors.denoiser import CodeDenoiser
 
 
 @dataclass(frozen=True)

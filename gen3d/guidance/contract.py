@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.geometry.cameras import Cameras
 
 
 class NoisePath(Protocol):

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
-from gen3d.config import DiffusionConfig
+from gen3d.config.schema import DiffusionConfig
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance import rules
 from gen3d.guidance.contract import DiffusionPrior, Draw, Halves, NoisePath, Predict, PromptSet, Rule
 from gen3d.guidance.debias import MaskedViews, debiased

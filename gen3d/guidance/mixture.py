@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, NoisePath, Predict, PromptSet
 
 

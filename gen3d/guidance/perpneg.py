@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.view_prompts import VIEWS, camera_angles, camera_weights
 
 NEGATIVE_VIEWS = ("front", "side")

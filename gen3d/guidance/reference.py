@@ -14,11 +14,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from gen3d.cameras import OBJECT_RADIUS, Cameras, orbit
-from gen3d.config import ReferenceConfig
+from gen3d.config.schema import ReferenceConfig
 from gen3d.errors import UsageError
-from gen3d.prompts import read_user_bytes
+from gen3d.geometry.cameras import OBJECT_RADIUS, Cameras, orbit
 from gen3d.rendering.views import Render
+from gen3d.runtime.files import read_user_bytes
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 4096 * 4096

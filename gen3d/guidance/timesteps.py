@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d import schedule
+from gen3d.config import schedule
 from gen3d.errors import UsageError
 from gen3d.guidance.contract import NoisePath
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import PromptSet
 
 VIEWS = ("front", "side", "back", "overhead")
@@ -40,7 +40,7 @@ def check_views(views: dict[str, str]) -> dict[str, str]:
 def camera_angles(cameras: Cameras) -> tuple[Tensor, Tensor]:
     """Azimuths in -180..180 and elevations in -90..90 of the cameras' positions around the origin, degrees, each [B].
 
-    As in `gen3d.cameras.orbit`: azimuth 0 looks at the front (+Z side), 90 comes from +X.
+    As in `gen3d.geometry.cameras.orbit`: azimuth 0 looks at the front (+Z side), 90 comes from +X.
     """
     x, y, z = F.normalize(cameras.positions, dim=-1).unbind(-1)
     return torch.rad2deg(torch.atan2(x, z)), torch.rad2deg(torch.asin(y.clamp(-1, 1)))

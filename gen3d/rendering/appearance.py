@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
-from gen3d.config import AppearanceConfig
+from gen3d.config.schema import AppearanceConfig
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.backgrounds import LearnedBackground, dream_fields, solid
 from gen3d.rendering.shading import MODES, Light, StudioMode, shaded
 from gen3d.rendering.views import Render

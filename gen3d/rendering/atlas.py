@@ -10,7 +10,7 @@ import xatlas
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.mesh import rasterize
 
 PADDING = 2

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from gen3d.kernels import volume_native, volume_reference
+from gen3d.kernels.cpu import volume as volume_native
+from gen3d.kernels.reference import volume as volume_reference
 
 
 def hash_resolutions(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
-from gen3d.kernels import native
-from gen3d.kernels.mesh_reference import rasterize_reference
+from gen3d.geometry.cameras import Cameras
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference.mesh import rasterize_reference
 from gen3d.rendering.lighting import studio_shading
 
 NEAR = 1e-3

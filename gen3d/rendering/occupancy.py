@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d.kernels import volume_native, volume_reference
+from gen3d.kernels.cpu import volume as volume_native
+from gen3d.kernels.reference import volume as volume_reference
 
 COARSE = 4
 """Fine cells along the side of a coarse one."""

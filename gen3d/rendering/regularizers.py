@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gen3d.rendering.geometry import Topology
 from gen3d.rendering.tetrahedra import rows
+from gen3d.rendering.topology import Topology
 
 _EPSILON = 1e-5
 

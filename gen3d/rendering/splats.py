@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.kernels import native, reference
+from gen3d.geometry.cameras import Cameras
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import splats as reference
 from gen3d.rendering.views import Render
 
 Backend = Literal["auto", "native", "torch", "gsplat"]

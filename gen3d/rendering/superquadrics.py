@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen3d.kernels.reference import rotation_matrices
-from gen3d.rendering.geometry import Topology
+from gen3d.geometry.transforms import rotation_matrices
+from gen3d.rendering.topology import Topology
 
 _TINY = 1e-6
 

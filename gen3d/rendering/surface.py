@@ -14,13 +14,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
-from gen3d.kernels import native, surface_native, surface_nvdiffrast, surface_reference
-from gen3d.kernels.surface_reference import Views
-from gen3d.rendering.geometry import Topology
+from gen3d.geometry.cameras import Cameras
+from gen3d.kernels import nvdiffrast as surface_nvdiffrast
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.cpu import surface as surface_native
+from gen3d.kernels.reference import surface as surface_reference
+from gen3d.kernels.reference.surface import Views
 from gen3d.rendering.lighting import AMBIENT, studio_lights
 from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
+from gen3d.rendering.topology import Topology
 from gen3d.rendering.views import Render
 
 Backend = Literal["auto", "native", "torch", "nvdiffrast"]

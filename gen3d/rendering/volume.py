@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gen3d.cameras import Cameras
 from gen3d.errors import UsageError
-from gen3d.kernels import volume_native, volume_reference
+from gen3d.geometry.cameras import Cameras
+from gen3d.kernels.cpu import volume as volume_native
+from gen3d.kernels.reference import volume as volume_reference
 
 
 class Rays(NamedTuple):

@@ -8,10 +8,10 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
-from gen3d.cameras import Cameras
-from gen3d.config import SplatsConfig
-from gen3d.kernels.reference import rotation_matrices
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.splats import SplatRender
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import restore_module, snapshot_module

@@ -8,8 +8,8 @@ import torch
 import trimesh
 from torch import Tensor
 
-from gen3d.cameras import Cameras
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.rendering.views import Render
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.config import SplatsConfig
-from gen3d.kernels.reference import rotation_matrices
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.splats import PARAMETERS, GaussianSplats
 

@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import grid_sample, interpolate, normalize, softplus
 
-from gen3d.cameras import Cameras
-from gen3d.config import DmtetConfig
-from gen3d.grids import cell_centers
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.config.schema import DmtetConfig
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.geometry.grids import cell_centers
+from gen3d.rendering.components import belonging
 from gen3d.rendering.flexicubes import CubeWeights, DualSurface, dual_march, dual_vertices, fan_quads, split_quads
-from gen3d.rendering.geometry import Topology, uniform_laplacian
 from gen3d.rendering.lighting import studio_shading
-from gen3d.rendering.parts import belonging
 from gen3d.rendering.surface import render_surface
 from gen3d.rendering.tetrahedra import Lattice, TetSurface, crossings, march, rows
+from gen3d.rendering.topology import Topology, uniform_laplacian
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape

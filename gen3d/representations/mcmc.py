@@ -13,8 +13,8 @@ from math import comb
 import torch
 from torch import Tensor
 
-from gen3d.config import SplatsConfig
-from gen3d.kernels.reference import rotation_matrices
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.densify import reset_rows, select_rows
 from gen3d.representations.splats import GaussianSplats

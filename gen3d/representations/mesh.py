@@ -12,11 +12,14 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.cameras import Cameras
-from gen3d.config import MeshConfig
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.config.schema import MeshConfig
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.rendering.atlas import Atlas, fill_gaps, texels, unwrap
-from gen3d.rendering.geometry import (
+from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.mesh import vertex_normals
+from gen3d.rendering.surface import Texture, render_surface, sample
+from gen3d.rendering.topology import (
     Diffusion,
     Topology,
     corner_positions,
@@ -26,9 +29,6 @@ from gen3d.rendering.geometry import (
     triangle_areas,
     uniform_laplacian,
 )
-from gen3d.rendering.lighting import studio_shading
-from gen3d.rendering.mesh import vertex_normals
-from gen3d.rendering.surface import Texture, render_surface, sample
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.config import NerfConfig
+from gen3d.config.schema import NerfConfig
 from gen3d.rendering.encodings import frequency_encode, hash_encode, hash_resolutions
 from gen3d.representations.network import Network
 from gen3d.representations.shape import Shape

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.cameras import Cameras
-from gen3d.config import PointsConfig
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.config.schema import PointsConfig
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.rendering.oriented_points import neighbourhoods, signed_field
 from gen3d.rendering.splats import rasterize_gaussians
 from gen3d.rendering.views import Render

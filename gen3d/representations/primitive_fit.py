@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gen3d.config import PrimitivesConfig
-from gen3d.grids import cell_centers
+from gen3d.config.schema import PrimitivesConfig
+from gen3d.geometry.grids import cell_centers
 from gen3d.rendering.superquadrics import Superquadrics
 from gen3d.representations.shape import Shape
 

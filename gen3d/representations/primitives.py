@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import normalize
 
-from gen3d.cameras import Cameras
-from gen3d.config import PrimitivesConfig
-from gen3d.grids import cell_centers
-from gen3d.prior.encoder import SurfaceCloud
-from gen3d.rendering.geometry import Topology
+from gen3d.config.schema import PrimitivesConfig
+from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.geometry.grids import cell_centers
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.superquadrics import Superquadrics, Template, soft_union
 from gen3d.rendering.surface import render_surface
 from gen3d.rendering.tetrahedra import rows
+from gen3d.rendering.topology import Topology
 from gen3d.rendering.views import Render
 from gen3d.representations import primitive_fit
 from gen3d.representations.contract import restore_module, snapshot_module

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import normalize, softplus
 
-from gen3d.config import SdfConfig
+from gen3d.config.schema import SdfConfig
 from gen3d.rendering.encodings import hash_encode, hash_encode_jacobian, hash_resolutions, triplane_encode
 from gen3d.rendering.occupancy import PackedSamples
 from gen3d.rendering.regularizers import eikonal

@@ -1,7 +1,7 @@
 """The common currency of initialisation: a closed coloured surface with the signed distances around it.
 
 Every representation is made `from_shape`; shapes come from the shape prior, from meshes, voxels, points, simple solids
-and from other representations (`gen3d.initialisers`).
+and from other representations (`gen3d.representations.initialisers`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.cameras import Cameras
-from gen3d.config import SplatsConfig
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.harmonics import MAX_DEGREE, color_to_sh, sh_to_color
 from gen3d.rendering.splats import Backend, SplatRender, rasterize_gaussians
 

@@ -1,4 +1,4 @@
-"""Every representation by name. A new one is one file and one line here (and its settings in `gen3d.config`)."""
+"""Every representation by name. A new one is one file and one line here (and its settings in `gen3d.config.schema`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from gen3d.config import RunConfig
+from gen3d.config.schema import RunConfig
 from gen3d.representations.contract import Representation
 from gen3d.representations.shape import Shape
 

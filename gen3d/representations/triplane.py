@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gen3d.config import TriplaneConfig
+from gen3d.config.schema import TriplaneConfig
 from gen3d.rendering.encodings import triplane_encode
 from gen3d.rendering.regularizers import total_variation
 from gen3d.rendering.views import Render

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
 
-from gen3d.cameras import Cameras, turntable
-from gen3d.config import VolumeConfig
-from gen3d.grids import cell_centers
-from gen3d.prior.encoder import SurfaceCloud
+from gen3d.config.schema import VolumeConfig
+from gen3d.geometry.cameras import Cameras, turntable
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.geometry.grids import cell_centers
 from gen3d.rendering.encodings import grid_encode
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.occupancy import COARSE, OccupancyGrid, PackedSamples

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from gen3d.cameras import random_orbit
+from gen3d.geometry.cameras import random_orbit
 from gen3d.representations.shape import Shape
 from gen3d.representations.volume import CELL, VolumeScene
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import interpolate
 
-from gen3d.config import VoxelsConfig
-from gen3d.grids import cell_centers
+from gen3d.config.schema import VoxelsConfig
+from gen3d.geometry.grids import cell_centers
 from gen3d.rendering.encodings import grid_encode
 from gen3d.rendering.regularizers import total_variation
 from gen3d.rendering.views import Render

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gen3d.corpus import primitives
-from gen3d.corpus.colors import nearest_color
 from gen3d.corpus.primitives import Primitive, make_scene
-from gen3d.prompts import load_prompt_list
+from gen3d.language.colors import nearest_color
+from gen3d.language.prompts import load_prompt_list
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 

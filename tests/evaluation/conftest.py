@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gen3d.corpus.captions import COLORS
 from gen3d.corpus.store import Corpus, ObjectRecord, write_records
-from gen3d.evaluation.clip_data import Palette
-from gen3d.evaluation.clip_model import mini_config
-from gen3d.evaluation.train_clip import ClipTraining, ClipTrainingResult, train_clip
+from gen3d.encoders.clip_mini import mini_config
+from gen3d.language.captions import COLORS
+from gen3d.training.clip_data import Palette
+from gen3d.training.train_clip import ClipTraining, ClipTrainingResult, train_clip
 
 SHAPES = ("square", "disc", "cross", "ring", "bar", "pole", "triangle", "frame")
 TONES = {name: COLORS[name] for name in ("red", "green", "blue")}

@@ -8,14 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gen3d.cameras import Cameras
-from gen3d.config import RunConfig
-from gen3d.config_io import dump_config
+from gen3d.assets.ply import write_splats
+from gen3d.cli import evaluate as command
+from gen3d.config.load import dump_config
+from gen3d.config.schema import RunConfig
+from gen3d.encoders.clip_mini import build_clip, save_clip
+from gen3d.encoders.evaluator import Evaluator, fit_square, load_gallery
+from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.evaluation import command
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, mean_shading, wanted_color
-from gen3d.evaluation.clip_model import build_clip, save_clip
-from gen3d.evaluation.encoder import Evaluator, fit_square, load_gallery
 from gen3d.evaluation.evaluate import (
     describe_match,
     distractors,
@@ -26,10 +27,9 @@ from gen3d.evaluation.evaluate import (
     score_renders,
     table,
 )
-from gen3d.evaluation.tokenizer import WordTokenizer
-from gen3d.export.ply import write_splats
-from gen3d.progress import LogReporter
+from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.harmonics import color_to_sh
+from gen3d.runtime.progress import LogReporter
 
 GALLERY = ["blue disc", "green square", "yellow disc", "black square"]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gen3d.encoders.clip_mini import load_clip
+from gen3d.encoders.clip_models import ClipModel
 from gen3d.errors import UsageError
-from gen3d.evaluation.clip_model import load_clip
-from gen3d.evaluation.encoder import packaged_weights
 from gen3d.guidance.augment import NONE, Augmentation
 from gen3d.guidance.clip import (
     ClipGuidance,
@@ -26,8 +26,8 @@ from gen3d.guidance.clip import (
     text_direction,
     text_features,
 )
-from gen3d.guidance.clip_models import ClipModel
 from gen3d.rendering.views import Render
+from gen3d.runtime.paths import packaged_weights
 
 TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8}

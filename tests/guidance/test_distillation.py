@@ -7,17 +7,17 @@ import itertools
 import pytest
 import torch
 
-from gen3d.config import CodeGuidanceConfig
-from gen3d.config_limits import RULES as NAMES
+from gen3d.config.limits import RULES as NAMES
+from gen3d.config.schedule import annealed_time, exponential, linear
+from gen3d.config.schema import CodeGuidanceConfig
 from gen3d.guidance.code import CODE_RULES, CodeGuidance
 from gen3d.guidance.contract import Halves
 from gen3d.guidance.distillation import distillation_loss
 from gen3d.guidance.paths import FlowPath, noise_from_clean
 from gen3d.guidance.rules import RULES
 from gen3d.guidance.variational import VariationalRule
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.prior.model import ShapePrior
-from gen3d.schedule import annealed_time, exponential, linear
+from gen3d.priors.denoiser import CodeDenoiser
+from gen3d.priors.shape_prior import ShapePrior
 
 
 def test_the_loss_has_the_given_gradient() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gen3d.encoders.minilm import FEATURES
 from gen3d.errors import UsageError
 from gen3d.guidance.contract import Draw, Halves, Predict
 from gen3d.guidance.mixture import GaussianMixture, isotropic
@@ -23,8 +24,7 @@ from gen3d.guidance.variational import (
     train_student,
     vsd,
 )
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.prior.text import FEATURES
+from gen3d.priors.denoiser import CodeDenoiser
 
 FLOW = FlowPath()
 

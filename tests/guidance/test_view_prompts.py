@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen3d.cameras import orbit
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import orbit
 from gen3d.guidance.view_prompts import (
     VIEWS,
     camera_angles,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit
-from gen3d.kernels import native, reference
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import splats as reference
 from gen3d.rendering.splats import Backend, SplatRender, rasterize_gaussians
 
 NAMES = ("means", "quats", "scales", "opacities", "colors")

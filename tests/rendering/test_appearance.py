@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen3d.cameras import orbit
-from gen3d.config import AppearanceConfig
+from gen3d.config.schema import AppearanceConfig
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import orbit
 from gen3d.rendering.appearance import Appearance
-from gen3d.rendering.geometry import sphere
 from gen3d.rendering.shading import Light, shade, shaded
 from gen3d.rendering.surface import render_surface
+from gen3d.rendering.topology import sphere
 from gen3d.rendering.views import Render
 
 CAMERAS = orbit(torch.tensor([20.0, 200.0]), 10.0, 24)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import turntable
+from gen3d.geometry.cameras import turntable
 from gen3d.rendering import backgrounds
 from gen3d.rendering.views import Render
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.kernels import native, volume_reference
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import volume as volume_reference
 from gen3d.rendering.encodings import (
     frequency_encode,
     grid_encode,

@@ -6,9 +6,9 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.cameras import Cameras, orbit
-from gen3d.kernels import native
-from gen3d.kernels.mesh_reference import rasterize_reference
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference.mesh import rasterize_reference
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import (
     NEAR,

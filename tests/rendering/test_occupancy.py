@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import orbit
-from gen3d.kernels import native, volume_reference
+from gen3d.geometry.cameras import orbit
+from gen3d.kernels.cpu import library as native
+from gen3d.kernels.reference import volume as volume_reference
 from gen3d.rendering.occupancy import OccupancyGrid
 from gen3d.rendering.volume import composite, rays_of
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.export.mesh import extract_mesh
+from gen3d.meshing.level_set import extract_mesh
 from gen3d.rendering.oriented_points import LIMIT, neighbourhoods, signed_field
 
 

@@ -10,7 +10,7 @@ import trimesh
 from torch import Tensor
 
 from gen3d.rendering import regularizers
-from gen3d.rendering.geometry import Topology
+from gen3d.rendering.topology import Topology
 
 
 def packed_rays(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit
 from gen3d.errors import UsageError
-from gen3d.kernels import native
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
 from gen3d.rendering.harmonics import SH_C0, color_to_sh, sh_basis, sh_to_color
 from gen3d.rendering.splats import Backend, gsplat_arguments, rasterize_gaussians
 

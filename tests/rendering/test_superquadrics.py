@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.kernels.reference import rotation_matrices
+from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.superquadrics import Superquadrics, Template
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit
 from gen3d.errors import UsageError
-from gen3d.kernels import native
-from gen3d.rendering.geometry import Topology, box, sphere
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
 from gen3d.rendering.mesh import render_mesh, sample_texture
 from gen3d.rendering.surface import Backend, SurfacePoints, Texture, render_surface, sample
+from gen3d.rendering.topology import Topology, box, sphere
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")
 both_backends = pytest.mark.parametrize("backend", [pytest.param("native", marks=needs_kernels), "torch"])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit
-from gen3d.kernels import native
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels.cpu import library as native
 from gen3d.rendering.volume import composite, composite_field, distortion, nerfacc_arguments, rays_of
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")

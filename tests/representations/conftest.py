@@ -9,8 +9,8 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.cameras import Cameras, random_orbit
-from gen3d.generate import make_optimizer, set_learning_rates
+from gen3d.geometry.cameras import Cameras, random_orbit
+from gen3d.pipeline.generate import make_optimizer, set_learning_rates
 from gen3d.representations.contract import Representation
 from gen3d.representations.shape import Shape
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.cameras import turntable
-from gen3d.config import RunConfig, SplatsConfig
-from gen3d.config_limits import REPRESENTATIONS as NAMES
-from gen3d.generate import make_optimizer, set_learning_rates
-from gen3d.kernels.reference import rotation_matrices
+from gen3d.config.limits import REPRESENTATIONS as NAMES
+from gen3d.config.schema import RunConfig, SplatsConfig
+from gen3d.geometry.cameras import turntable
+from gen3d.geometry.transforms import rotation_matrices
+from gen3d.pipeline.generate import make_optimizer, set_learning_rates
 from gen3d.representations.adaptive import SplatScene, splat_density
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats

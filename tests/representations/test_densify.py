@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen3d.cameras import orbit
-from gen3d.config import SplatsConfig
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.cameras import orbit
 from gen3d.representations.densify import SPLIT_SHRINK, Densifier, select_rows
 from gen3d.representations.splats import PARAMETERS, GaussianSplats
 

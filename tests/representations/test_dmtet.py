@@ -8,13 +8,13 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.cameras import random_orbit, turntable
-from gen3d.config import DmtetConfig, RunConfig
-from gen3d.config_limits import validate
+from gen3d.config.limits import validate
+from gen3d.config.schema import DmtetConfig, RunConfig
 from gen3d.errors import UsageError
-from gen3d.generate import make_optimizer
-from gen3d.rendering.geometry import Topology
+from gen3d.geometry.cameras import random_orbit, turntable
+from gen3d.pipeline.generate import make_optimizer
 from gen3d.rendering.lighting import studio_shading
+from gen3d.rendering.topology import Topology
 from gen3d.representations.dmtet import Dmtet, sign_change, smoothness
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build

@@ -10,7 +10,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +18,10 @@ import torch
 import trimesh
 from PIL import Image
 
-from gen3d.config import RunConfig
-from gen3d.export.glb import glb_bytes
-from gen3d.export.mesh import extract_mesh
-from gen3d.outputs import surface_mesh
-from gen3d.prior.model import ShapePrior
+from gen3d.assets.extraction import surface_mesh
+from gen3d.assets.glb import glb_bytes
+from gen3d.config.schema import RunConfig
+from gen3d.meshing.level_set import extract_mesh
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.representations.contract import Representation
 from gen3d.representations.shape import Shape
@@ -98,7 +97,7 @@ def picture(document: dict[str, Any], binary: bytes, texture: dict[str, int]) ->
 def test_its_glb_is_closed_upright_and_textured(name: str, tmp_path: Path) -> None:
     config = small(name)
     scene = build(snowman(), config, torch.Generator().manual_seed(0))
-    mesh, textures, stats = surface_mesh(scene, cast(ShapePrior, None), None, config)
+    mesh, textures, stats = surface_mesh(scene, config.export)
     assert stats["iou"] > 0.9
     (tmp_path / "a.glb").write_bytes(glb_bytes(mesh, name, textures))
     document, binary = glb((tmp_path / "a.glb").read_bytes())

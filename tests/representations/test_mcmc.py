@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import turntable
-from gen3d.config import SplatsConfig
-from gen3d.config_io import load_config
+from gen3d.config.load import load_config
+from gen3d.config.schema import SplatsConfig
 from gen3d.errors import UsageError
-from gen3d.generate import make_optimizer
+from gen3d.geometry.cameras import turntable
+from gen3d.pipeline.generate import make_optimizer
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.mcmc import McmcStrategy, position_noise, relocated

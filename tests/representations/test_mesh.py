@@ -9,12 +9,12 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.cameras import turntable
-from gen3d.config import MeshConfig, RunConfig
-from gen3d.generate import make_optimizer
-from gen3d.rendering.geometry import normal_consistency, sphere
+from gen3d.config.schema import MeshConfig, RunConfig
+from gen3d.geometry.cameras import turntable
+from gen3d.pipeline.generate import make_optimizer
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
+from gen3d.rendering.topology import normal_consistency, sphere
 from gen3d.representations.mesh import TexturedMesh
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gen3d.cameras import turntable
-from gen3d.config import NerfConfig, RunConfig
-from gen3d.config_limits import validate
+from gen3d.config.limits import validate
+from gen3d.config.schema import NerfConfig, RunConfig
 from gen3d.errors import UsageError
-from gen3d.export.mesh import extract_mesh
+from gen3d.geometry.cameras import turntable
+from gen3d.meshing.level_set import extract_mesh
 from gen3d.representations.nerf import Nerf
 from gen3d.representations.network import CHUNK, Network
 from gen3d.representations.shape import Shape

@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 
-from gen3d.cameras import turntable
-from gen3d.config import PrimitivesConfig, RunConfig
-from gen3d.export.mesh import extract_mesh
-from gen3d.generate import make_optimizer
-from gen3d.initialisers import shape_from_distances
+from gen3d.config.schema import PrimitivesConfig, RunConfig
+from gen3d.geometry.cameras import turntable
+from gen3d.meshing.level_set import extract_mesh
+from gen3d.pipeline.generate import make_optimizer
 from gen3d.rendering.superquadrics import Superquadrics, soft_union
 from gen3d.representations import primitive_fit
+from gen3d.representations.initialisers import shape_from_distances
 from gen3d.representations.primitives import Primitives
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import turntable
-from gen3d.config import RunConfig, SdfConfig
-from gen3d.config_limits import validate
+from gen3d.config.limits import validate
+from gen3d.config.schema import RunConfig, SdfConfig
 from gen3d.errors import UsageError
-from gen3d.export.mesh import extract_mesh
+from gen3d.geometry.cameras import turntable
+from gen3d.meshing.level_set import extract_mesh
 from gen3d.rendering.encodings import hash_encode
 from gen3d.representations.sdf import Sdf, neus_depths, volsdf_density
 from gen3d.representations.shape import Shape

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from gen3d.cameras import orbit
-from gen3d.config import SplatsConfig
-from gen3d.kernels.reference import rotation_matrices
+from gen3d.config.schema import SplatsConfig
+from gen3d.geometry.cameras import orbit
+from gen3d.geometry.transforms import rotation_matrices
 from gen3d.representations.splats import DISC_FLATNESS, GaussianSplats, nearest_distances, quats_from_z
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gen3d.cameras import turntable
-from gen3d.config import RunConfig, TriplaneConfig
-from gen3d.export.mesh import extract_mesh
+from gen3d.config.schema import RunConfig, TriplaneConfig
+from gen3d.geometry.cameras import turntable
+from gen3d.meshing.level_set import extract_mesh
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build
 from gen3d.representations.triplane import Triplane

@@ -9,9 +9,9 @@ import torch
 import trimesh
 from torch import Tensor
 
-from gen3d.cameras import turntable
-from gen3d.config import VolumeConfig
-from gen3d.grids import cell_centers
+from gen3d.config.schema import VolumeConfig
+from gen3d.geometry.cameras import turntable
+from gen3d.geometry.grids import cell_centers
 from gen3d.rendering.volume import composite, rays_of
 from gen3d.representations import volume
 from gen3d.representations.shape import Shape

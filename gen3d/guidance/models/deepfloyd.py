@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, PromptSet
 from gen3d.guidance.models.images import check_resolution, composite, from_signed, to_signed
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, scheduler_path, stack

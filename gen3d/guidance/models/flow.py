@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, PromptSet
 from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, stack

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, PromptSet
 from gen3d.guidance.models.images import LatentCodec, check_resolution, composite, downscale, resize
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, scheduler_path, stack

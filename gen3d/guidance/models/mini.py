@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
+from gen3d.encoders.minilm import TextEncoder
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, Predict, PromptSet
 from gen3d.guidance.models.images import resize
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, stack
 from gen3d.guidance.models.texts import TextConditioning, TextEmbedding, check_cameras, embed
 from gen3d.guidance.paths import FlowPath
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.prior.text import TextEncoder
-from gen3d.prior.view_model import VIEW_SIZE, ViewPrior, camera_directions
+from gen3d.priors.denoiser import CodeDenoiser
+from gen3d.priors.view_prior import VIEW_SIZE, ViewPrior, camera_directions
 
 Coarse = Callable[[Cameras], Tensor]
 """Cameras -> premultiplied RGBA views [B, 64, 64, 4] in 0..1 of the shape prior's field."""
@@ -29,7 +29,7 @@ Coarse = Callable[[Cameras], Tensor]
 def code_predict(denoiser: CodeDenoiser, features: Tensor, negative: Tensor | None = None) -> Predict:
     """The shape prior as rules take it: (noisy codes [B, K], times [B]) -> noise predictions, both halves in one call.
 
-    features: of the prompt, [768] (`gen3d.prior.text.TextEncoder`). negative: of the negative prompt, [768]; without
+    features: of the prompt, [768] (see `TextEncoder`). negative: of the negative prompt, [768]; without
     one the unconditional half is the denoiser's own "no text".
     """
     path = FlowPath()

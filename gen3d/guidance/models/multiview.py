@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, PromptSet
 from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, scheduler_path, stack

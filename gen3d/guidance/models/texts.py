@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.placement import offload_again
 from gen3d.guidance.models.predictions import stack

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gen3d.cameras import Cameras, orbit, turntable
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras, orbit, turntable
 from gen3d.guidance.contract import Halves, PromptSet
 from gen3d.guidance.models.load import LoadOptions, load_prior
 from gen3d.guidance.models.multiview import JointViewAttention, camera_labels

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from gen3d.cameras import turntable
-from gen3d.config import DiffusionConfig
-from gen3d.config_limits import RULES
+from gen3d.config.limits import RULES
+from gen3d.config.schema import DiffusionConfig
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import turntable
 from gen3d.guidance.diffusion import DiffusionGuidance
 from gen3d.guidance.variational import VariationalRule
 from gen3d.rendering.views import Render

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from gen3d.cameras import orbit
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import orbit
 from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.image_conditioned import CLIP_MEAN, CLIP_STD
 from gen3d.guidance.models.load import LoadOptions, load_prior

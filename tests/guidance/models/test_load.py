@@ -60,7 +60,7 @@ def test_the_vae_of_sdxl_stays_in_fp32_in_half_precision(model_folder: Folder) -
 def test_attention_slicing_changes_the_processors_and_not_the_answer(
     name: str, model_folder: Folder, load_tiny: Callable[..., Any]
 ) -> None:
-    from gen3d.cameras import turntable
+    from gen3d.geometry.cameras import turntable
 
     plain, sliced = load_tiny(name), load_prior(str(model_folder(name)), LoadOptions(attention_slicing=True))
     processors = [getattr(one, "inner", one) for one in sliced.network.attn_processors.values()]  # type: ignore[attr-defined]

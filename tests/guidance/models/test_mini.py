@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen3d.cameras import Cameras, turntable
+from gen3d.encoders.minilm import FEATURES
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras, turntable
 from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.mini import MiniViewPrior, code_predict
-from gen3d.prior.denoiser import CodeDenoiser
-from gen3d.prior.text import FEATURES
-from gen3d.prior.view_model import ViewPrior, camera_directions
+from gen3d.priors.denoiser import CodeDenoiser
+from gen3d.priors.view_prior import ViewPrior, camera_directions
 
 
 class Words:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from gen3d.cameras import Cameras, orbit, turntable
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.geometry.cameras import Cameras, orbit, turntable
 from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.load import load_prior
 from gen3d.guidance.models.multiview import MultiViewPrior, camera_labels

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from gen3d.cameras import orbit
-from gen3d.config import RunConfig
-from gen3d.config_io import load_config
+from gen3d.config.load import load_config
+from gen3d.config.schema import RunConfig
 from gen3d.errors import UsageError
-from gen3d.guides import image_guides
-from gen3d.initialisers import shape_from_sphere
+from gen3d.geometry.cameras import orbit
+from gen3d.pipeline.guides import image_guides
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import Representation
+from gen3d.representations.initialisers import shape_from_sphere
 from gen3d.representations.table import build
 
 CAMERAS = orbit(torch.tensor([40.0, 170.0]), 10.0, 32)

@@ -1,0 +1,181 @@
+"""Many prompts with the same settings: everything is checked before the first run begins."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gen3d.config.load import CONFIG_FOLDER, find_config, list_configs, load_config, load_yaml, suggest
+from gen3d.config.schema import RunConfig
+from gen3d.errors import Gen3DError, UsageError
+from gen3d.language.prompts import check_prompt, load_prompt_list
+from gen3d.runtime.interrupt import StopFlag
+from gen3d.runtime.progress import Reporter
+from gen3d.runtime.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_KEYS = ("prompts", "config", "preset", "overrides")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The content of a batch file."""
+
+    prompts: tuple[str, ...]
+    config: str | None = None
+    preset: str | None = None
+    overrides: tuple[str | Mapping[str, Any], ...] = ()
+    """As `load_config` takes them."""
+
+    def configs(self, overrides: Sequence[str] = (), **explicit: Any) -> list[RunConfig]:
+        """One checked configuration for every prompt; `overrides` and `explicit` win over the file's settings."""
+        layers = [*self.overrides, *overrides]
+        return [
+            load_config(self.config, layers, self.preset, **{**explicit, "prompt": prompt}) for prompt in self.prompts
+        ]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of one prompt: a summary and a folder, or an error."""
+
+    prompt: str
+    seconds: float
+    folder: Path | None = None
+    summary: str = ""
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)
+
+
+def load_batch(path: str | Path) -> Batch:
+    """Read a batch: a YAML mapping with `prompts` (a list or a file), `config`, `preset` and `overrides`, or a text
+    file with one prompt a line.
+
+    Files that it names are relative to it. Raises UsageError for anything that is missing, unknown or malformed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return Batch(tuple(load_prompt_list(path)))
+    data = load_yaml(path, "batch file")
+    if not isinstance(data, Mapping):
+        raise UsageError(f"The batch file {path} must be a mapping with the key 'prompts', or a .txt list of prompts.")
+    for key in data:
+        if key not in _KEYS:
+            known = ", ".join(f"'{name}'" for name in _KEYS)
+            raise UsageError(f"Unknown key '{key!s:.80}' in {path}.{suggest(str(key), _KEYS)} The keys are {known}.")
+    return Batch(
+        prompts=_read_prompts(data.get("prompts"), path),
+        config=_read_config_name(data.get("config"), path),
+        preset=_read_text(data.get("preset"), "preset", path),
+        overrides=_read_overrides(data.get("overrides"), path),
+    )
+
+
+def run_batch(
+    configs: Sequence[RunConfig],
+    open_reporter: Callable[[], AbstractContextManager[Reporter]],
+    stop: StopFlag,
+    prepare: Callable[[RunFolder, RunConfig], None],
+) -> list[JobResult]:
+    """Run every configuration in turn; one that fails does not keep the others from running.
+
+    open_reporter: makes the reporter of one run. stop: once set, the current run ends early and no other begins.
+    prepare: called with every new run folder before its run, to write its manifest.
+    """
+    results = []
+    for number, config in enumerate(configs, start=1):
+        if stop:
+            break
+        with open_reporter() as reporter:
+            reporter.note(f"[{number}/{len(configs)}] {config.prompt}")
+            result = _run_one(config, reporter, stop, prepare)
+            reporter.note(f"failed: {result.error}" if result.failed else f"{result.summary} {result.folder}")
+        results.append(result)
+    return results
+
+
+def summary_table(results: Sequence[JobResult]) -> Table:
+    """One row for every prompt that was begun."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "prompt", "time", "result")
+    for result in results:
+        outcome = result.error if result.failed else f"{result.summary}\n{result.folder}"
+        mark = Text("failed", "red") if result.failed else Text("ok", "green")
+        table.add_row(mark, Text(result.prompt), f"{result.seconds:.0f} s", Text(outcome))
+    return table
+
+
+def _run_one(
+    config: RunConfig, reporter: Reporter, stop: StopFlag, prepare: Callable[[RunFolder, RunConfig], None]
+) -> JobResult:
+    begin = time.monotonic()
+    folder = None
+    try:
+        run = RunFolder.create(config.out, config.recipe, config.prompt)
+        folder = run.folder
+        with run.kept_if_useful():
+            prepare(run, config)
+            from gen3d.pipeline.generate import generate
+
+            summary = generate(config, run, reporter, stop).summary
+    except Exception as error:
+        # Whatever one prompt runs into, the rest of the batch is still worth having.
+        logger.debug("the run of %r failed", config.prompt, exc_info=True)
+        message = str(error) if isinstance(error, Gen3DError) else f"{type(error).__name__}: {error}"
+        kept = folder if folder is not None and folder.exists() else None
+        return JobResult(config.prompt, time.monotonic() - begin, kept, error=message)
+    return JobResult(config.prompt, time.monotonic() - begin, folder, summary)
+
+
+def _read_prompts(value: object, path: Path) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(load_prompt_list(path.parent / value))
+    if not isinstance(value, list) or not value:
+        raise UsageError(f"'prompts' in {path} must be a list of prompts or the name of a text file.")
+    prompts = []
+    for number, prompt in enumerate(value, start=1):
+        if not isinstance(prompt, str):
+            raise UsageError(f"Prompt {number} in {path} is not text: put it in quotes.")
+        try:
+            prompts.append(check_prompt(prompt))
+        except UsageError as error:
+            raise UsageError(f"Prompt {number} in {path}: {error}") from None
+    return tuple(prompts)
+
+
+def _read_overrides(value: object, path: Path) -> tuple[str | Mapping[str, Any], ...]:
+    if value is None:
+        return ()
+    if isinstance(value, Mapping):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise UsageError(f"'overrides' in {path} must be a mapping of keys to values or a list of 'key.sub=value' texts.")
+
+
+def _read_text(value: object, key: str, path: Path) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise UsageError(f"'{key}' in {path} must be text, not {type(value).__name__}.")
+
+
+def _read_config_name(value: object, path: Path) -> str | None:
+    name = _read_text(value, "config", path)
+    if name is None or name in list_configs():
+        return name
+    found = find_config(name)
+    return name if found.parent == CONFIG_FOLDER else str(path.parent / found)

@@ -1,0 +1,72 @@
+"""`gen3d "PROMPT"`: everything is checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import sys
+
+from gen3d import __version__
+from gen3d.cli.parsing import INTERRUPTED, Parser, add_run_options, command_line, explicit_settings, parse_words
+from gen3d.errors import UsageError
+
+EPILOG = """\
+commands:
+  doctor          what this machine can do, and what each missing piece would give
+  recipes         the shipped configurations
+  batch FILE      many prompts with the same settings
+  convert IN OUT  splats to a mesh, a mesh to splats, and between formats
+  render ASSET    a contact sheet and a turntable video of a file
+  evaluate        measure how well results match their prompts
+  corpus build    make the training corpus
+  train prior     train the shape prior
+  train view      train the view prior
+  train clip      train the matching model that scores results
+  version         the version of gen3d
+
+Each has its own --help. For an object with the name of a command write: gen3d -- train
+
+examples:
+  gen3d "a wooden chair"
+  gen3d "a blue vase" --preset draft --seed 3
+  gen3d "a small table" optimization.steps=300 export.video_frames=72
+"""
+
+
+def run_prompt(arguments: list[str]) -> int:
+    parser = Parser(
+        "gen3d",
+        "Turn a sentence into a 3D asset: splats, mesh, renders and a turntable video in a folder of their own.",
+        EPILOG,
+    )
+    parser.usage = 'gen3d "PROMPT" [options] [key.sub=value ...]\n       gen3d COMMAND ...'
+    parser.add_argument("words", nargs="*", metavar="PROMPT, key.sub=value", help="what to make, and settings")
+    add_run_options(parser)
+    parser.add_argument("--version", action="version", version=f"gen3d {__version__}")
+    args = parse_words(parser, arguments)
+
+    from gen3d.config.load import dump_config, is_override, load_config
+    from gen3d.language.prompts import check_prompt
+
+    has_prompt = bool(args.words) and not is_override(args.words[0])
+    prompt = check_prompt(args.words[0]) if has_prompt else None
+    overrides = args.words[1:] if has_prompt else args.words
+    config = load_config(args.config, overrides, args.preset, **{**explicit_settings(args), "prompt": prompt})
+    if not config.prompt:
+        raise UsageError('There is no prompt: describe an object, as in gen3d "a wooden chair", or see gen3d --help.')
+    config.prompt = check_prompt(config.prompt)
+
+    from gen3d.runtime.doctor import versions
+    from gen3d.runtime.interrupt import StopFlag
+    from gen3d.runtime.progress import open_reporter
+    from gen3d.runtime.run_folder import RunFolder
+
+    run = RunFolder.create(config.out, config.recipe, config.prompt)
+    run.write_manifest(dump_config(config), command_line(arguments), versions(), config.seed)
+    with run.kept_if_useful(), StopFlag() as stop:
+        with open_reporter(sys.stdout, args.quiet) as reporter:
+            from gen3d.pipeline.generate import generate
+
+            result = generate(config, run, reporter, stop)
+        if not args.quiet:
+            print(result.summary)
+        print(run.folder)
+        return INTERRUPTED if stop else 0

@@ -1,0 +1,108 @@
+"""Guidance by an aligned text-3D encoder: the scene is moved to where the encoder sees the text.
+
+A slot for any model that maps a shape and a text to one space: from points on its surface (OpenShape, Uni3D and their
+kind) or from several views at once (DuoduoCLIP). It needs no cameras of its own and sees the whole object in each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen3d.errors import Gen3DError
+from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.guidance.clip import ClipTowers, cosine_loss, image_features, text_features
+
+
+class TextEncoder(Protocol):
+    """The text half of an aligned encoder."""
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """Features [T, D] of any length."""
+
+
+class CloudEncoder(TextEncoder, Protocol):
+    """An aligned encoder of surfaces."""
+
+    def embed_cloud(self, cloud: SurfaceCloud) -> Tensor:
+        """Features [B, D] of any length, differentiable in the cloud's points and colours."""
+
+
+class ViewsEncoder(TextEncoder, Protocol):
+    """An aligned encoder of several views of one object."""
+
+    def embed_views(self, images: Tensor) -> Tensor:
+        """Views [B, V, H, W, 3] in 0..1 before their background -> features [B, D] of any length, differentiable."""
+
+
+@dataclass(frozen=True)
+class EncoderStep:
+    """loss: weight (1 - similarity). similarity: mean cosine of scene and text, detached, -1..1."""
+
+    loss: Tensor
+    similarity: Tensor
+
+
+class EncoderGuidance:
+    """1 - cos(embedding of the scene, embedding of the text), for encoders of either kind."""
+
+    def __init__(self, encoder: CloudEncoder | ViewsEncoder, prompt: str, weight: float = 1.0) -> None:
+        """Raises Gen3DError where the encoder gives no finite feature for the prompt."""
+        with torch.no_grad():
+            feature = encoder.embed_text([prompt])[0].float()
+        if not bool(feature.isfinite().all()) or float(feature.norm()) == 0:
+            raise Gen3DError(f"The text-3D encoder gives no usable feature for the prompt '{prompt}'.")
+        self.encoder, self.weight = encoder, weight
+        self.target = F.normalize(feature, dim=0)  # [D]
+
+    def from_cloud(self, cloud: SurfaceCloud) -> EncoderStep:
+        """cloud: the scene's surface, attached to it. Raises TypeError for an encoder of views."""
+        if not hasattr(self.encoder, "embed_cloud"):
+            raise TypeError("This text-3D encoder reads views, not surfaces: call `from_views`.")
+        return self._step(self.encoder.embed_cloud(cloud))
+
+    def from_views(self, images: Tensor) -> EncoderStep:
+        """images: views [V, H, W, 3] of the scene, attached to it. Raises TypeError for an encoder of surfaces."""
+        if not hasattr(self.encoder, "embed_views"):
+            raise TypeError("This text-3D encoder reads surfaces, not views: call `from_cloud`.")
+        return self._step(self.encoder.embed_views(images[None]))
+
+    def _step(self, features: Tensor) -> EncoderStep:
+        loss = cosine_loss(F.normalize(features.float(), dim=-1), self.target.to(features.device))
+        return EncoderStep(self.weight * loss, 1 - loss.detach())
+
+
+class MeanOfViews:
+    """An image-text encoder as an encoder of views: the mean of the views' unit features, the plain baseline of
+    multi-view encoders (Lee et al. 2024, DuoduoCLIP, table 1).
+    """
+
+    def __init__(self, towers: ClipTowers) -> None:
+        self.towers = towers
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """[T, D], averaged over the prompt templates."""
+        return text_features(self.towers, texts)
+
+    def embed_views(self, images: Tensor) -> Tensor:
+        """[B, V, H, W, 3] in 0..1 -> [B, D]."""
+        size = (self.towers.image_size, self.towers.image_size)
+        flat = images.flatten(0, 1).permute(0, 3, 1, 2)  # [B V, 3, H, W]
+        resized = F.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
+        return image_features(self.towers, resized).view(*images.shape[:2], -1).mean(1)
+
+
+def points_of(cloud: SurfaceCloud, count: int, generator: torch.Generator) -> Tensor:
+    """Points [B, count, 6] (xyz, rgb) drawn from a cloud by area, as encoders of point clouds read them (OpenShape, Liu
+    et al. 2023: 10,000). Differentiable in positions and colours; strata keep the draw even. generator: on the CPU.
+    """
+    batch = len(cloud.areas)
+    share = cloud.areas.detach().double().cumsum(1)
+    strata = (torch.arange(count) + torch.rand(batch, count, generator=generator)).to(share) / count  # [B, count]
+    index = torch.searchsorted(share, strata * share[:, -1:]).clamp_max(share.shape[1] - 1)
+    table = torch.cat([cloud.points, cloud.colors], -1)  # [B, P, 6]
+    return table.gather(1, index[..., None].expand(-1, -1, 6))

@@ -1,0 +1,220 @@
+"""The shape prior as the rest of gen3d uses it: text to codes, codes to fields, and both directions of distance."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gen3d.encoders.minilm import TextEncoder
+from gen3d.errors import Gen3DError
+from gen3d.geometry.grids import cell_centers
+from gen3d.priors.concepts import Concepts
+from gen3d.priors.decoder import DecodedField, FieldDecoder, sample_volume
+from gen3d.priors.denoiser import CodeDenoiser, sample_codes
+from gen3d.priors.linear_code import LinearCode
+from gen3d.runtime.paths import packaged_weights
+from gen3d.runtime.tensors import read_metadata, save_tensors
+
+CODE_FILE, DECODER_FILE, DENOISER_FILE = (
+    "prior_code.safetensors",
+    "prior_decoder.safetensors",
+    "prior_denoiser.safetensors",
+)
+DECODED_BAND = 0.13
+"""World units from the surface of the linear code within which the decoder is asked; it moves no surface farther."""
+
+TRAINING_FILE, CONCEPTS_FILE = "prior_training.safetensors", "prior_concepts.json"
+
+
+@dataclass(frozen=True)
+class TrainingObjects:
+    """Codes [N, K] (fp32) and names of the training objects, to tell how far a sample is from what was seen."""
+
+    codes: Tensor
+    names: list[str]
+    spacing: float
+    """Mean distance of a training object's shape code to its nearest neighbour's."""
+
+
+class ShapePrior:
+    """Text -> code -> signed distance and colour. Frozen; runs in fp32 on the CPU."""
+
+    def __init__(
+        self,
+        code: LinearCode,
+        decoder: FieldDecoder,
+        denoiser: CodeDenoiser,
+        concepts: Concepts,
+        training: TrainingObjects,
+        text: TextEncoder | None = None,
+    ) -> None:
+        self.code, self.decoder, self.denoiser = code.eval(), decoder.eval(), denoiser.eval()
+        for module in (self.decoder, self.denoiser):
+            module.requires_grad_(False)
+        self.concepts, self.training = concepts, training
+        self._text = text
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        return self._text or TextEncoder()
+
+    @property
+    def code_size(self) -> int:
+        return self.code.shape_size + self.code.color_size
+
+    def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape and appearance parts of codes [B, K]."""
+        return codes[:, : self.code.shape_size], codes[:, self.code.shape_size :]
+
+    def sample(
+        self,
+        features: Tensor,
+        count: int,
+        generator: torch.Generator,
+        guidance_scale: float = 2.5,
+        steps: int = 40,
+        guided_above: float = 0.5,
+    ) -> Tensor:
+        """`count` codes [count, K] for the text features [768] of one prompt; the rest is as in `sample_codes`."""
+        text = features.expand(count, -1)
+        return sample_codes(self.denoiser, text, guidance_scale, steps, generator, guided_above)
+
+    @torch.no_grad()
+    def text_match(self, codes: Tensor, features: Tensor, generator: torch.Generator, draws: int = 32) -> Tensor:
+        """How much better the text explains each code [B, K] than no text does, [B]; higher is better.
+
+        The difference of unconditional and conditional denoising errors at middle and high noise, as a diffusion
+        classifier (Li et al. 2023) compares prompts.
+        """
+        score = torch.zeros(len(codes))
+        text = features.expand(len(codes), -1)
+        null = self.denoiser.null_text.expand(len(codes), -1)
+        for t in torch.linspace(0.6, 0.97, draws):
+            # The same noise for all candidates keeps the comparison between them quiet.
+            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator)
+            times = t.expand(len(codes))
+            with_text = (self.denoiser(noisy, times, text) - codes).square().mean(1)
+            without = (self.denoiser(noisy, times, null) - codes).square().mean(1)
+            score += (without - with_text) / draws
+        return score
+
+    @torch.no_grad()
+    def plausibility(self, codes: Tensor, features: Tensor, generator: torch.Generator, draws: int = 16) -> Tensor:
+        """How likely each code [B, K] is under the text, [B]; higher is better.
+
+        Minus the denoising error at middle noise, the part of the variational bound (Ho et al. 2020, eq. 14) that tells
+        clean codes from blends of several objects. Unlike `text_match` it does not favour what is rare without a text.
+        """
+        score = torch.zeros(len(codes))
+        text = features.expand(len(codes), -1)
+        for t in torch.linspace(0.4, 0.7, draws):
+            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator)
+            score -= (self.denoiser(noisy, t.expand(len(codes)), text) - codes).square().mean(1) / draws
+        return score
+
+    def field(self, codes: Tensor) -> DecodedField:
+        """The decoded field of codes [B, K]; query it with `decoder.query`."""
+        return self.decoder.decode(*self.split(codes))
+
+    @torch.no_grad()
+    def distance_grid(self, codes: Tensor, size: int) -> Tensor:
+        """Signed distances [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3 of one code [1, K].
+
+        Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
+        """
+        points = cell_centers(size).view(1, -1, 3)
+        field = self.field(codes)
+        distances = sample_volume(field.distance, points)[0, :, 0]
+        near = distances.abs() < DECODED_BAND
+        if bool(near.any()):
+            parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(65536, 1)]
+            distances[near] = torch.cat(parts)
+        return distances.view(size, size, size)
+
+    def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:
+        """Name of the training object whose shape is nearest to code [1, K], and the distance over the mean spacing."""
+        row, distance = self.nearest_training_row(codes)
+        return self.training.names[row], distance
+
+    def nearest_training_row(self, codes: Tensor) -> tuple[int, float]:
+        """As `nearest_training_object`, with the object's place among the corpus' training objects."""
+        shape = self.code.shape_size
+        gap = torch.cdist(codes[:, :shape], self.training.codes[:, :shape])[0]
+        best = int(gap.argmin())
+        return best, float(gap[best]) / self.training.spacing
+
+    def save(self, folder: Path) -> None:
+        """Writes the five files of the prior; weights in fp16, the linear code in int8 with a scale per column."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / CODE_FILE, _quantize(self.code.state_dict()), {"sizes": json.dumps(self._sizes())})
+        for name, module in ((DECODER_FILE, self.decoder), (DENOISER_FILE, self.denoiser)):
+            save_tensors(folder / name, {key: value.half() for key, value in module.state_dict().items()})
+        tensors = {"codes": self.training.codes.half(), "concepts": self.concepts.features.half()}
+        metadata = {"names": json.dumps(self.training.names), "spacing": str(self.training.spacing)}
+        save_tensors(folder / TRAINING_FILE, tensors, metadata)
+        temporary = folder / f"{CONCEPTS_FILE}.tmp"
+        self.concepts.save(temporary)
+        os.replace(temporary, folder / CONCEPTS_FILE)
+
+    def _sizes(self) -> list[int]:
+        return [self.code.shape_size, self.code.color_size]
+
+    @staticmethod
+    def load(folder: Path | None = None) -> ShapePrior:
+        """Loads the packaged prior, or one that `gen3d train prior` wrote to `folder`.
+
+        Raises Gen3DError when a file is missing or does not fit.
+        """
+        folder = folder or packaged_weights()
+        for name in (CODE_FILE, DECODER_FILE, DENOISER_FILE, TRAINING_FILE, CONCEPTS_FILE):
+            if not (folder / name).is_file():
+                raise Gen3DError(
+                    f"The shape prior's file '{name}' is missing from '{folder}'; reinstall gen3d, or train one with "
+                    "'gen3d train prior'."
+                )
+        try:
+            code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
+            code.load_state_dict(_dequantize(load_file(folder / CODE_FILE)))
+            decoder = FieldDecoder.of_state(code, _to_float(load_file(folder / DECODER_FILE)))
+            denoiser = CodeDenoiser(code.shape_size + code.color_size)
+            denoiser.load_state_dict(_to_float(load_file(folder / DENOISER_FILE)))
+            tensors, metadata = load_file(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
+            training = TrainingObjects(
+                tensors["codes"].float(), json.loads(metadata["names"]), float(metadata["spacing"])
+            )
+            concepts = Concepts.load(folder / CONCEPTS_FILE, tensors["concepts"].float())
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise Gen3DError(f"The shape prior in '{folder}' does not fit this version of gen3d: {error}") from error
+        return ShapePrior(code, decoder, denoiser, concepts, training)
+
+
+def _to_float(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in state.items()}
+
+
+def _quantize(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices in int8 with one scale a column; vectors as they are."""
+    stored: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if value.dim() == 2:
+            scale = value.abs().amax(0).clamp(min=1e-12) / 127
+            stored[name] = (value / scale).round().to(torch.int8)
+            stored[f"{name}.scale"] = scale
+        else:
+            stored[name] = value
+    return stored
+
+
+def _dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value.float() * stored[f"{name}.scale"] if value.dtype == torch.int8 else value
+        for name, value in stored.items()
+        if not name.endswith(".scale")
+    }

@@ -1,0 +1,25 @@
+"""Pictures of a representation from many views, a few at a time, which keeps the peak of memory low."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gen3d.geometry.cameras import Cameras
+from gen3d.rendering.views import Render
+from gen3d.representations.contract import Representation
+
+VIEWS_AT_ONCE = 4
+
+
+def on_white(scene: Representation, cameras: Cameras) -> Tensor:
+    """Images [B, H, W, 3] of the scene before white."""
+    render = views_of(scene, cameras)
+    return (render.rgb + 1 - render.alpha).clamp(0, 1)
+
+
+@torch.no_grad()
+def views_of(scene: Representation, cameras: Cameras) -> Render:
+    """rgb, alpha and depth of many views, a few at a time, which keeps the peak of memory low."""
+    parts = [scene.render(cameras[i : i + VIEWS_AT_ONCE]) for i in range(0, len(cameras), VIEWS_AT_ONCE)]
+    return Render(*(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "alpha", "depth")))

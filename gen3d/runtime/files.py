@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all, names for them, and files that a user named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from gen3d.errors import UsageError
+
+MAX_SLUG_LENGTH = 60
+
+_RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # device names that Windows refuses as file names
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix: renamed to `path` on success, removed on failure."""
+    target = Path(path)
+    temporary = target.with_name(f".{os.getpid()}-{target.name}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def slugify(prompt: str) -> str:
+    """A safe file name for a prompt: `[a-z0-9-]`, 1 to `MAX_SLUG_LENGTH` characters, never a path.
+
+    A prompt without a single ASCII letter or digit is named by a hash, so that such prompts stay apart.
+    """
+    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")
+    if len(slug) > MAX_SLUG_LENGTH:
+        head = slug[: MAX_SLUG_LENGTH + 1]
+        # Cut between words where there is a boundary, inside the word where there is none.
+        slug = head.rsplit("-", 1)[0] if "-" in head else head[:MAX_SLUG_LENGTH]
+    if not slug:
+        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"prompt-{digest[:8]}"
+    return f"{slug}-prompt" if _RESERVED.fullmatch(slug) else slug
+
+
+def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:
+    """The contents of a small file that a user named; `kind` says in errors what it was meant to be."""
+    try:
+        if not path.is_file():
+            problem = "is not a file" if path.exists() else "does not exist"
+            raise UsageError(f"The {kind} {path} {problem}: check the path.")
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The {kind} {path} cannot be read ({reason}): check the path and its permissions.") from None
+    if len(data) > max_bytes:
+        raise UsageError(f"The {kind} {path} is larger than {max_bytes:,} bytes: give a smaller file.")
+    return data
+
+
+def read_user_text(path: Path, max_bytes: int, kind: str) -> str:
+    """As `read_user_bytes`, of a file of UTF-8 text."""
+    data = read_user_bytes(path, max_bytes, kind)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"The {kind} {path} is not UTF-8 text (line {line}): save it as UTF-8.") from None

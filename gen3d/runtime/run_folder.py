@@ -1,0 +1,193 @@
+"""Run folders: one new folder for every run, whose files are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gen3d.errors import Gen3DError
+from gen3d.runtime.files import slugify
+
+MIN_FREE_BYTES = 50_000_000
+"""Free disk space below which a run is not started; a default run writes about a tenth of it."""
+
+MANIFEST = ("config.yaml", "command.txt", "versions.json")
+
+_TEMPORARY = ".partial-"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder `<out>/<recipe>/<slug>@<time>[-n]` that belongs to one run."""
+
+    folder: Path
+    made: tuple[Path, ...] = ()
+    """Folders that `create` made, outermost first: what `discard` may take away again."""
+
+    @classmethod
+    def create(cls, out: str | Path, recipe: str, prompt: str) -> RunFolder:
+        """A new, writable folder; an existing one is never reused.
+
+        Raises Gen3DError where the folder cannot be made or written, or the disk has too little space; folders that
+        were made on the way are removed again.
+        """
+        parent = Path(out).expanduser() / slugify(recipe)
+        made: list[Path] = []
+        try:
+            _check_space(parent)
+            _make_folders(parent, made)
+            folder = _make_unique(parent, f"{slugify(prompt)}@{time.strftime('%Y%m%d-%H%M%S')}")
+            made.append(folder)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"\0" * 4096)
+                probe.flush()
+        except (OSError, ValueError) as error:
+            _remove_empty(made)
+            raise folder_error(parent, error) from None
+        except Gen3DError:
+            _remove_empty(made)
+            raise
+        return cls(folder, tuple(made))
+
+    def path(self, name: str) -> Path:
+        """The path of a file of the run, such as `renders/000.png`; folders on the way are made.
+
+        Raises ValueError for a name that leaves the folder, Gen3DError where a folder cannot be made.
+        """
+        relative = Path(name)
+        if not name or relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"'{name}' is not the name of a file inside a run folder.")
+        path = self.folder / relative
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise folder_error(self.folder, error) from None
+        return path
+
+    @contextlib.contextmanager
+    def kept_if_useful(self) -> Iterator[RunFolder]:
+        """Around the work of the run: if it fails before it wrote anything, its folder goes away again."""
+        try:
+            yield self
+        except BaseException:
+            if all(path.name in MANIFEST for path in self.folder.glob("**/*")):
+                self.discard()
+            raise
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A temporary path with the suffix of `name`, renamed to `name` on success and removed on failure.
+
+        Raises Gen3DError where the file cannot be written.
+        """
+        target = self.path(name)
+        temporary = target.with_name(f"{_TEMPORARY}{target.name}")
+        try:
+            yield temporary
+            os.replace(temporary, target)
+        except OSError as error:
+            raise folder_error(self.folder, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def write_bytes(self, name: str, data: bytes) -> Path:
+        with self.writing(name) as temporary:
+            temporary.write_bytes(data)
+        return self.folder / name
+
+    def write_text(self, name: str, text: str) -> Path:
+        # Paths of the command line may hold bytes that are not UTF-8: they are written as they came.
+        return self.write_bytes(name, text.encode("utf-8", "surrogateescape"))
+
+    def write_json(self, name: str, data: Any) -> Path:
+        return self.write_text(name, json.dumps(data, indent=2) + "\n")
+
+    def write_manifest(self, config: str, command: str, versions: Mapping[str, str], seed: int) -> None:
+        """What it takes to repeat the run: `config.yaml` with the text `config`, `command.txt` and `versions.json`.
+
+        A folder that cannot even hold these is removed.
+        """
+        try:
+            config_name, command_name, versions_name = MANIFEST
+            self.write_text(config_name, config)
+            self.write_text(command_name, command + "\n")
+            self.write_json(versions_name, {"seed": seed, "versions": dict(versions)})
+        except Gen3DError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the run's folder with all it holds, and the folders above that were made for it if they are empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove_empty(self.made)
+
+
+def folder_error(folder: Path, error: OSError | ValueError) -> Gen3DError:
+    """The sentence for a folder that cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return Gen3DError(
+        f"The folder {folder} cannot be written ({reason}): check its permissions and free space, "
+        "or choose another folder with --out."
+    )
+
+
+def existing_ancestor(path: Path) -> Path:
+    """The nearest folder on the way to `path` that exists already."""
+    path = path.absolute()
+    return next((folder for folder in (path, *path.parents) if folder.exists()), Path(path.anchor))
+
+
+def _check_space(folder: Path) -> None:
+    ancestor = existing_ancestor(folder)
+    if not ancestor.is_dir():
+        raise Gen3DError(f"The folder {folder} cannot be made, because {ancestor} is a file: choose another --out.")
+    free = shutil.disk_usage(ancestor).free
+    if free < MIN_FREE_BYTES:
+        raise Gen3DError(
+            f"Only {free / 1e6:.1f} MB are free for the folder {folder}, but a run needs "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB: free some space or choose another folder with --out."
+        )
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+        else:
+            made.append(path)
+
+
+def _make_unique(parent: Path, name: str) -> Path:
+    # mkdir is the test and the claim in one, so two runs of the same second cannot share a folder.
+    for number in range(1, 10_000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise Gen3DError(f"There are too many folders named {name} in {parent}: remove some or choose another --out.")
+
+
+def _remove_empty(made: Sequence[Path]) -> None:
+    for path in reversed(made):
+        try:
+            path.rmdir()
+        except OSError:
+            logger.debug("kept the folder %s", path)

@@ -1,0 +1,89 @@
+"""The prior as a whole: sampling, decoding, saving, and what it says of prompts it does not know."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from gen3d.errors import Gen3DError
+from gen3d.priors import shape_prior as model_module
+from gen3d.priors.concepts import content_words
+from gen3d.priors.shape_prior import ShapePrior, _dequantize, _quantize
+
+
+def test_samples_depend_on_the_seed_alone(tiny_prior: ShapePrior) -> None:
+    features = tiny_prior.text.encode(["a ball"])[0]
+    one = tiny_prior.sample(features, 2, torch.Generator().manual_seed(3), steps=5)
+    two = tiny_prior.sample(features, 2, torch.Generator().manual_seed(3), steps=5)
+    assert one.shape == (2, tiny_prior.code_size)
+    assert torch.equal(one, two)
+
+
+def test_the_mean_code_is_a_sphere(tiny_prior: ShapePrior) -> None:
+    grid = tiny_prior.distance_grid(torch.zeros(1, tiny_prior.code_size), 24)
+    inside = (grid < 0).float().mean().item()
+    assert 4 / 3 * torch.pi * 0.5**3 / 8 < inside < 4 / 3 * torch.pi * 0.62**3 / 8
+
+
+def test_the_nearest_training_object_of_a_training_code_is_itself(tiny_prior: ShapePrior) -> None:
+    name, distance = tiny_prior.nearest_training_object(tiny_prior.training.codes[2:3])
+    assert name == "c"
+    assert distance == pytest.approx(0, abs=1e-3)
+
+
+def test_quantised_matrices_keep_their_values(tiny_prior: ShapePrior) -> None:
+    state = tiny_prior.code.state_dict()
+    restored = _dequantize(_quantize(state))
+    assert set(restored) == set(state)
+    for name, value in state.items():
+        bound = value.abs().amax() / 127 if value.dim() == 2 else 0
+        assert (restored[name] - value).abs().max() <= bound
+
+
+def test_saving_writes_files_that_a_broken_folder_is_told_from(tiny_prior: ShapePrior, tmp_path: Path) -> None:
+    tiny_prior.save(tmp_path)
+    assert not list(tmp_path.glob("*.tmp"))
+    # The tiny networks are not of the packaged size: loading them is refused with a sentence, not a traceback.
+    with pytest.raises(Gen3DError, match="does not fit"):
+        ShapePrior.load(tmp_path)
+    (tmp_path / model_module.DECODER_FILE).unlink()
+    with pytest.raises(Gen3DError, match="prior_decoder"):
+        ShapePrior.load(tmp_path)
+
+
+def test_unknown_words_are_named_with_the_nearest_concept(tiny_prior: ShapePrior) -> None:
+    features = tiny_prior.text.encode(["planet"])[0]
+    unknown = tiny_prior.concepts.check("a red gizmo", features)
+    assert unknown is not None
+    assert unknown.words == ["gizmo"]
+    assert unknown.nearest == "planet"
+    assert tiny_prior.concepts.check("the red balls", features) is None
+
+
+def test_content_words() -> None:
+    assert content_words("A Red ball, on the 3D-printed cube!") == ["red", "ball", "printed", "cube"]
+
+
+def test_the_decoded_band_misses_no_surface() -> None:
+    """Of the packaged prior: what is not asked near the coarse surface would have had the same sign."""
+    prior, size = ShapePrior.load(), 40
+    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    points = torch.stack([x, y, z], -1).view(1, -1, 3)
+    for row in (0, 300, 600):
+        code = prior.training.codes[row : row + 1]
+        with torch.no_grad():
+            asked = prior.decoder.distance_at(prior.field(code), points).view(size, size, size)
+        grid = prior.distance_grid(code, size)
+        assert torch.equal(grid < 0, asked < 0)
+        assert torch.allclose(grid[asked.abs() < 0.05], asked[asked.abs() < 0.05], atol=1e-5)
+
+
+def test_a_code_without_any_surface_gives_a_grid_all_the_same(tiny_prior: ShapePrior) -> None:
+    """Of one sign, so that `field_surface` can say that it is empty."""
+    prior = copy.deepcopy(tiny_prior)
+    prior.code.shape_mean.fill_(1.0)
+    assert bool((prior.distance_grid(torch.zeros(1, prior.code_size), 12) > 0).all())

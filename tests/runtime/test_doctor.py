@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from gen3d.runtime import doctor
+
+
+@pytest.fixture(scope="module")
+def checks() -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.collect()}
+
+
+def test_this_machine_is_described(checks: dict[str, doctor.Check]) -> None:
+    assert checks["PyTorch"].state == "ok"
+    assert {
+        "device",
+        "threads",
+        "native kernels",
+        "ffmpeg",
+        "weights",
+        "text encoder",
+        "gsplat",
+        "nerfacc",
+        "kaolin",
+    } <= set(checks)
+    assert {"open_clip_torch", "diffusers", "model hub", "disk", "memory"} <= set(checks)
+    assert all(check.detail for check in checks.values())
+
+
+def test_missing_pieces_say_what_they_would_give(checks: dict[str, doctor.Check]) -> None:
+    for check in checks.values():
+        assert check.state == "ok" or check.hint, check
+
+
+def test_table_shows_every_check(checks: dict[str, doctor.Check]) -> None:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(doctor.table(list(checks.values())))
+    for name in checks:
+        assert name in stream.getvalue()
+
+
+def test_machine_without_anything_is_described() -> None:
+    probe = {"torch_error": "ImportError: libcudart", "kernels_error": "no compiler"}
+    torch = doctor.check_torch(probe)
+    assert (torch.state, torch.detail) == ("broken", "ImportError: libcudart")
+    assert doctor.check_device({}).detail == "cpu"
+    kernels = doctor.check_kernels(probe)
+    assert (kernels.state, kernels.detail) == ("missing", "no compiler")
+    assert "install g++" in kernels.hint
+    assert doctor.check_memory(None).state == "ok"
+    assert doctor.check_memory(1_000_000).state == "missing"
+
+
+def test_gpu_is_named() -> None:
+    assert doctor.check_device({"cuda": "A100"}).detail == "cuda: A100"
+
+
+def test_probe_survives_a_python_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    probe = doctor.probe_machine()
+    assert "torch" not in probe
+    assert doctor.check_torch(probe).state == "broken"
+
+
+def test_weights_are_listed_or_required(tmp_path: Path) -> None:
+    missing = doctor.check_weights(tmp_path / "nowhere")
+    assert missing.state == "missing"
+    assert not doctor.is_ready([missing])
+    (tmp_path / "prior.safetensors").write_bytes(b"x" * 1_500_000)
+    found = doctor.check_weights(tmp_path)
+    assert found.detail == "prior (1.5 MB)"
+    assert doctor.is_ready([found, doctor.Check("gsplat", "missing", "not found")])
+
+
+def test_waiting_policy_is_looked_at() -> None:
+    assert doctor.check_threads({}, {"OMP_WAIT_POLICY": "passive"}).state == "ok"
+    assert doctor.check_threads({}, {"OMP_WAIT_POLICY": "active"}).state == "missing"
+
+
+def test_absent_package_is_missing_and_present_one_is_not() -> None:
+    absent = doctor.OptionalPackage("no-such-package-of-gen3d", "no_such_package_of_gen3d", "nothing")
+    assert doctor.check_package(absent, cuda=False).hint == "would give nothing"
+    present = doctor.OptionalPackage("PyYAML", "yaml", "configuration files", needs_cuda=True)
+    assert doctor.check_package(present, cuda=False).state == "missing"
+    assert doctor.check_package(present, cuda=True).state == "ok"
+
+
+def test_tokens_are_never_shown() -> None:
+    check = doctor.check_hub({"HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "1"})
+    assert "HF_HUB_OFFLINE=1" in check.detail
+    assert "HF_TOKEN set" in check.detail
+    assert "hf_secret" not in check.detail + check.hint
+
+
+def test_disk_is_looked_at_above_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    check = doctor.check_disk(tmp_path / "a" / "b")
+    assert check.required
+    assert "GB free" in check.detail
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="needs /proc")
+def test_memory_is_read() -> None:
+    available = doctor.available_memory()
+    assert available is not None
+    assert available > 1_000_000
+
+
+def test_versions_name_what_decides_a_result() -> None:
+    assert {"python", "platform", "torch", "numpy"} <= set(doctor.versions())
