@@ -32,7 +32,8 @@ from gen3d.evaluation.evaluate import held_out_cameras, score_renders
 from gen3d.geometry.cameras import Cameras, turntable
 from gen3d.language.prompts import load_prompt_list
 from gen3d.pipeline.field_views import field_surface
-from gen3d.pipeline.generate import best_sample, initial_scene, optimize
+from gen3d.pipeline.generate import initial_scene, optimize
+from gen3d.pipeline.stages import best_sample
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.representations.pictures import on_white
 from gen3d.runtime.files import slugify

@@ -29,7 +29,7 @@ RANKS = {
     "priors": 6,
     # what a run is made of
     "representations": 7,
-    "guidance": 7,
+    "guidance": 8,
     "assets": 8,
     "evaluation": 9,
     "pipeline": 10,

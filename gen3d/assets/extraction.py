@@ -35,11 +35,15 @@ def splat_cloud(splats: GaussianSplats) -> SplatCloud:
     )  # fmt: skip
 
 
-def gaussians_of(scene: Representation, mesh: trimesh.Trimesh, settings: SplatsConfig, seed: int) -> GaussianSplats:
-    """The scene's own Gaussians, or flat ones laid on its mesh, lit like everything that is rendered."""
+def gaussians_of(
+    scene: Representation, mesh: Callable[[], trimesh.Trimesh], settings: SplatsConfig, seed: int
+) -> GaussianSplats:
+    """The scene's own Gaussians, or flat ones laid on its mesh, which `mesh` gives, lit like everything that is
+    rendered.
+    """
     if isinstance(scene, SplatScene):
         return scene.splats
-    return SplatScene.from_shape(mesh_shape(mesh), settings, torch.Generator().manual_seed(seed)).splats
+    return SplatScene.from_shape(mesh_shape(mesh()), settings, torch.Generator().manual_seed(seed)).splats
 
 
 def mesh_shape(mesh: trimesh.Trimesh) -> Shape:

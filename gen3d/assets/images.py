@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
@@ -59,11 +60,19 @@ def contact_sheet(
 
 def write_png(path: str | Path, image: Tensor | np.ndarray) -> None:
     """Writes an image [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (floats in [0, 1] or uint8)."""
+    content = png_bytes(image)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def png_bytes(image: Tensor | np.ndarray) -> bytes:
+    """The content of the file that `write_png` writes."""
     pixels = to_uint8(image)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def write_video(path: str | Path, frames: Iterable[Tensor | np.ndarray], fps: float) -> None:

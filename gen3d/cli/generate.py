@@ -43,7 +43,7 @@ def run_prompt(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"gen3d {__version__}")
     args = parse_words(parser, arguments)
 
-    from gen3d.config.load import dump_config, is_override, load_config
+    from gen3d.config.load import dump_config, is_override, load_config, load_stages
     from gen3d.language.prompts import check_prompt
 
     has_prompt = bool(args.words) and not is_override(args.words[0])
@@ -63,9 +63,9 @@ def run_prompt(arguments: list[str]) -> int:
     run.write_manifest(dump_config(config), command_line(arguments), versions(), config.seed)
     with run.kept_if_useful(), StopFlag() as stop:
         with open_reporter(sys.stdout, args.quiet) as reporter:
-            from gen3d.pipeline.generate import generate
+            from gen3d.pipeline.session import run_in_folder
 
-            result = generate(config, run, reporter, stop)
+            result = run_in_folder(load_stages(config), run, reporter, stop)
         if not args.quiet:
             print(result.summary)
         print(run.folder)

@@ -233,6 +233,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "export.mesh_faces": (100, 10_000_000),
     "export.mesh_grid": (8, 512),
     "export.texture_size": (0, 8192),
+    "checkpoints.seconds": (0, 1_000_000),
+    "checkpoints.keep": (0, 1000),
 }
 """Smallest and largest allowed value of every number, by dotted key."""
 

@@ -527,6 +527,16 @@ class ExportConfig:
 
 
 @dataclass
+class CheckpointsConfig:
+    """How often the whole state of a run is saved in its folder, from which an interrupted run goes on."""
+
+    seconds: float = 30.0
+    """Time between two checkpoints; 0 saves one after every step."""
+    keep: int = 2
+    """Checkpoints that are kept, the newest; 0 saves none."""
+
+
+@dataclass
 class RunConfig:
     """Everything that decides a run's result, the prompt and the seed included."""
 
@@ -563,3 +573,4 @@ class RunConfig:
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     regularizers: RegularizersConfig = field(default_factory=RegularizersConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +69,15 @@ class CodeGuidance:
         guidance = cls(predict, config, generator, rule)
         guidance.finish = adapter.remove
         return guidance
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the student of 'vsd' has learned; nothing for other rules."""
+        return self.rule.state_dict() if isinstance(self.rule, VariationalRule) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        if isinstance(self.rule, VariationalRule):
+            self.rule.load_state_dict(state)
 
     def __call__(self, code: Tensor, progress: float) -> CodeStep:
         """code: [1, K], attached to the scene. progress: 0..1 of the run."""

@@ -114,6 +114,20 @@ class DiffusionGuidance:
         gradient = tamed(finite(gradient), self.config)
         return DiffusionStep(distillation_loss(latents, gradient), _size(gradient))
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the student of 'vsd' has learned; nothing for other rules."""
+        return self.rule.state_dict() if isinstance(self.rule, VariationalRule) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        if isinstance(self.rule, VariationalRule):
+            self.rule.load_state_dict(state)
+
+    def finish(self) -> None:
+        """Leaves the prior's network as it was."""
+        if isinstance(self.rule, VariationalRule):
+            self.rule.adapter.remove()
+
     def _as_latents(self, images: Tensor) -> Tensor:
         """RGBA renders [B, H, W, 4] taken for latents themselves (Fantasia3D, Chen et al. 2023, section 3.2): coarse,
         but without an encoder in the way. Raises UsageError for a prior whose latents are no four channels.

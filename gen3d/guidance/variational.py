@@ -223,6 +223,20 @@ class VariationalRule:
                 self.loss = train_student(self.student, self.optimizer, draw, self.window)
         return gradient
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the student has learned; plain data."""
+        return {
+            "adapter": {name: value.detach().clone() for name, value in self.adapter.state_dict().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "loss": self.loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        self.adapter.load_state_dict(state["adapter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loss = state["loss"]
+
     def _predict(self, noisy: Tensor, t: Tensor) -> Tensor:
         with self.adapter.active(self.views):
             return self.student(noisy, t)

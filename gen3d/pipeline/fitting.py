@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
-from gen3d.pipeline.generate import make_optimizer, set_learning_rates, view_error
+from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
+from gen3d.pipeline.prior_guides import view_error
 from gen3d.representations.contract import Representation
 
 

@@ -1,11 +1,15 @@
-"""What looks at the renders of a scene beside the shape prior, each with a weight: CLIP, diffusion priors, aligned
-text-3D encoders and a reference image.
+"""What pulls at a scene: one table from settings to guides, each with a weight.
+
+A guide is asked in the order of the table. Those that look at the renders (CLIP, diffusion, encoders, a reference
+image) see them as `config.appearance` shows them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,215 +17,243 @@ from torch import Tensor
 from gen3d.config.schema import RunConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras
-from gen3d.guidance.aligned_encoder import EncoderGuidance, MeanOfViews
-from gen3d.guidance.augment import Augmentation
-from gen3d.guidance.clip import (
-    ClipGuidance,
-    ClipGuidanceConfig,
-    ClipTowers,
-    background_of,
-    check_background,
-    facing,
-    view_features,
-)
-from gen3d.guidance.diffusion import DiffusionGuidance
-from gen3d.guidance.reference import load_reference, reference_camera, reference_loss
+from gen3d.guidance.step import Guide, StepContext
 from gen3d.guidance.weighting import Weighted, is_used, weight_at
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.prior_guides import CodeGuide, FieldViewsGuide, ViewPriorGuide, follows_prior
+from gen3d.pipeline.scene import Scene
 from gen3d.rendering.backgrounds import composite
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import Representation
 
-ImageGuide = Callable[[Render, Cameras, int, float], Tensor]
-"""(render, cameras, step from 1, progress 0..1) -> weighted loss of the views."""
 
-RenderViews = Callable[[Cameras], Render]
-"""How a scene looks from cameras."""
+@dataclass(frozen=True)
+class GuideInputs:
+    """What guides are made of. features: [768] of the prompt, None where the stage does not ask the shape prior."""
 
-TEXT_PARTS = (
-    "transformer",
-    "token_embedding",
-    "positional_embedding",
-    "ln_final",
-    "text_projection",
-    "text",
-    "text_decoder",
-)
-"""What open_clip calls the parts of its models that images do not pass."""
+    config: RunConfig
+    models: Models
+    scene: Scene
+    features: Tensor | None
+    generator: torch.Generator
+
+    @property
+    def prompt_features(self) -> Tensor:
+        """The features, where a guide cannot do without."""
+        assert self.features is not None
+        return self.features
 
 
-def image_guides(
-    config: RunConfig, generator: torch.Generator, representation: Representation | None = None
-) -> dict[str, ImageGuide]:
-    """The guides that `config` gives a weight, by name. representation: the scene as the stage begins; a reference
-    image is compared with its renders, and what edits a scene keeps a copy of it.
+@dataclass(frozen=True)
+class GuideEntry:
+    """used: whether a configuration asks for the guide. build: makes it. looks: it sees the renders as images."""
+
+    used: Callable[[RunConfig], bool]
+    build: Callable[[GuideInputs], Guide]
+    looks: bool = False
+
+
+def make_guides(inputs: GuideInputs) -> dict[str, Guide]:
+    """The guides that `inputs.config` gives a weight, by name, in the order of `GUIDES`.
 
     Raises Gen3DError, within seconds, where a model is missing, with the command that gets it; UsageError where a
     reference image cannot be used.
     """
-    guides: dict[str, ImageGuide] = {}
-    towers: dict[str, ClipTowers] = {}
-    edits = config.diffusion.rule == "dds" and is_used(config.diffusion)
-    changes = config.clip.directional > 0 and is_used(config.clip)
-    start = _as_it_is(representation) if edits or changes else None
-    if is_used(config.reference):
-        guides["reference"] = weighted(config.reference, _reference_guide(config, generator, representation))
-    if is_used(config.clip):
-        guides["clip"] = weighted(
-            config.clip, _clip_guide(config, _towers(towers, config.clip.model), generator, start)
-        )
-    if is_used(config.encoder):
-        guides["encoder"] = weighted(
-            config.encoder, _encoder_guide(config, _towers(towers, config.encoder.model), generator)
-        )
-    if is_used(config.diffusion):
-        guides["diffusion"] = weighted(config.diffusion, _diffusion_guide(config, generator, start))
-    for loaded in towers.values():
-        free_text_tower(loaded)
+    guides = {name: entry.build(inputs) for name, entry in GUIDES.items() if entry.used(inputs.config)}
+    inputs.models.free_texts()
     return guides
 
 
-def weighted(settings: Weighted, guide: ImageGuide) -> ImageGuide:
-    """The guide times its weight at each step; while that is 0 the guide is not asked."""
+class ImageGuide(Guide):
+    """A guide of the renders, times its weight at each step; while that is 0 it is not asked."""
 
-    def weigh(render: Render, cameras: Cameras, step: int, progress: float) -> Tensor:
-        weight = weight_at(settings, progress)
+    def __init__(self, settings: Weighted) -> None:
+        self.settings = settings
+
+    def __call__(self, step: StepContext) -> Tensor:
+        shown, cameras = step.views()
+        weight = weight_at(self.settings, step.progress)
         if weight == 0:
-            return 0 * render.rgb.sum()  # attached: it may be the only term of this step
-        return weight * guide(render, cameras, step, progress)
+            return 0 * shown.rgb.sum()  # attached: it may be the only term of this step
+        return weight * self.look(shown, cameras, step)
 
-    return weigh
-
-
-def _clip_guide(
-    config: RunConfig, towers: ClipTowers, generator: torch.Generator, start: RenderViews | None
-) -> ImageGuide:
-    settings = config.clip
-    details = ClipGuidanceConfig(
-        directional=settings.directional,
-        neutral=settings.neutral,
-        background=settings.background,
-        transmittance=settings.transmittance,
-        augmentation=Augmentation(
-            settings.crops, settings.crop_min, settings.crop_max, settings.perspective, settings.jitter
-        ),
-    )
-    guidance = ClipGuidance.of(towers, config.prompt, details, generator)
-    texts = view_features(towers, config.prompt) if settings.view_prompts else None
-
-    def guide(render: Render, cameras: Cameras, step: int, progress: float) -> Tensor:
-        seen = None if texts is None else facing(texts, cameras)
-        before = start(cameras) if start and settings.directional > 0 else None
-        return guidance(render, step, start=before, texts=seen).loss
-
-    return guide
+    def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        """The unweighted loss of the views."""
+        raise NotImplementedError
 
 
-def _encoder_guide(config: RunConfig, towers: ClipTowers, generator: torch.Generator) -> ImageGuide:
-    kind = config.encoder.background
-    check_background(kind)
-    guidance = EncoderGuidance(MeanOfViews(towers), config.prompt)
-
-    def guide(render: Render, cameras: Cameras, step: int, progress: float) -> Tensor:
-        return guidance.from_views(composite(render, background_of(render, kind, generator))).loss
-
-    return guide
-
-
-def _reference_guide(
-    config: RunConfig, generator: torch.Generator, representation: Representation | None
-) -> ImageGuide:
-    settings, size = config.reference, config.optimization.resolution
-    if not settings.image:
-        raise UsageError("'reference.weight' is set, but no image: name one, as in reference.image=photo.png.")
-    if representation is None:
-        raise UsageError("A reference image needs a scene to compare with, and here is none.")
-    wanted, camera = load_reference(settings.image).resized(size), reference_camera(settings, size)
-
-    def guide(render: Render, cameras: Cameras, step: int, progress: float) -> Tensor:
-        background = torch.rand(3, generator=generator)
-        return reference_loss(representation.render(camera), wanted, settings.alpha_weight, background)
-
-    return guide
-
-
-def _diffusion_guide(config: RunConfig, generator: torch.Generator, start: RenderViews | None) -> ImageGuide:
-    from gen3d.guidance.models.load import LoadOptions, load_prior
-
-    settings = config.diffusion
-    if not settings.models:
-        raise UsageError(
-            "Guidance by diffusion has a weight but no model: name a folder or a repository, as in "
-            "diffusion.models=[stabilityai/stable-diffusion-2-1-base]."
-        )
-    options = LoadOptions(
-        settings.dtype,
-        "cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu",
-        settings.attention_slicing,
-        settings.cpu_offload,
-        download=settings.download,
-    )
-    prior = load_prior(settings.models, options, generator)
-    if hasattr(prior, "set_reference"):
-        if not config.reference.image:
-            raise UsageError(
-                f"'{settings.models[0]}' is conditioned on an image: name one, as in reference.image=photo.png, and "
-                "the camera that took it (reference.azimuth, reference.elevation)."
-            )
-        image = load_reference(config.reference.image).resized(prior.resolution)
-        prior.set_reference(image.pixels, reference_camera(config.reference, prior.resolution))
-    guidance = DiffusionGuidance(prior, config.prompt, settings, generator)
-
-    def guide(render: Render, cameras: Cameras, step: int, progress: float) -> Tensor:
-        before = start(cameras) if start and settings.rule == "dds" else None
-        return guidance(render, cameras, progress, before).loss
-
-    return guide
-
-
-def _as_it_is(representation: Representation | None) -> RenderViews:
-    """Renders, from any cameras, of the scene as it is now; a copy of its parameters is kept.
+class SceneAtStart:
+    """Renders, from any cameras, of the scene as it was when the stage began; a copy of it is kept.
 
     Delta denoising (DDS) has to compare a view with the same view of the starting scene: what the prior gets wrong
     cancels only between images that differ by the edit alone, so neither one fixed image nor the nearest of a stored
     set will do.
     """
-    if representation is None:
-        raise UsageError("What edits a scene (the rule 'dds', clip.directional) needs one, and here is none.")
-    kept = copy.deepcopy(representation)
+
+    def __init__(self, representation: Representation) -> None:
+        self.representation = copy.deepcopy(representation)
 
     @torch.no_grad()
-    def render(cameras: Cameras) -> Render:
-        return kept.render(cameras)
+    def __call__(self, cameras: Cameras) -> Render:
+        return self.representation.render(cameras)
 
-    return render
+    def state_dict(self) -> dict[str, Any]:
+        return {"scene": self.representation.state()}
 
-
-def _towers(loaded: dict[str, ClipTowers], model: str) -> ClipTowers:
-    if model not in loaded:
-        loaded[model] = clip_towers(model)
-    return loaded[model]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.representation.load_state(state["scene"])
 
 
-def clip_towers(model: str) -> ClipTowers:
-    """The packaged small CLIP for 'mini', else what `gen3d.encoders.clip_models` finds under the name.
+class ClipGuide(ImageGuide):
+    """The cosine of the renders' features with those of the prompt."""
 
-    It is not the evaluator, which judges what this one has guided.
-    """
-    from gen3d.encoders.clip_models import ClipModel, load_clip_model
+    def __init__(self, inputs: GuideInputs) -> None:
+        from gen3d.guidance.augment import Augmentation
+        from gen3d.guidance.clip import ClipGuidance, ClipGuidanceConfig, view_features
 
-    if model != "mini":
-        return load_clip_model(model)
-    from gen3d.encoders.clip_mini import load_clip
-    from gen3d.runtime.paths import packaged_weights
+        settings, towers = inputs.config.clip, inputs.models.towers(inputs.config.clip.model)
+        super().__init__(settings)
+        details = ClipGuidanceConfig(
+            directional=settings.directional,
+            neutral=settings.neutral,
+            background=settings.background,
+            transmittance=settings.transmittance,
+            augmentation=Augmentation(
+                settings.crops, settings.crop_min, settings.crop_max, settings.perspective, settings.jitter
+            ),
+        )
+        self.guidance = ClipGuidance.of(towers, inputs.config.prompt, details, inputs.generator)
+        self.texts = view_features(towers, inputs.config.prompt) if settings.view_prompts else None
+        self.start = SceneAtStart(inputs.scene.representation) if settings.directional > 0 else None
 
-    network, tokenizer, details = load_clip(packaged_weights() / "guide")
-    pixels = details["preprocess_cfg"]
-    return ClipModel.of("gen3d-clip-mini", network, tokenizer, pixels["mean"], pixels["std"])
+    def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        from gen3d.guidance.clip import facing
+
+        seen = None if self.texts is None else facing(self.texts, cameras)
+        before = self.start(cameras) if self.start else None
+        return self.guidance(shown, step.step, start=before, texts=seen).loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.start.state_dict() if self.start else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.start:
+            self.start.load_state_dict(state)
 
 
-def free_text_tower(towers: ClipTowers) -> None:
-    """Gives back the memory of an open_clip model's text half, once all texts are encoded."""
-    model = getattr(towers, "model", None)
-    for part in TEXT_PARTS:
-        if getattr(model, part, None) is not None:
-            setattr(model, part, None)
+class EncoderGuide(ImageGuide):
+    """All views of a step at once, by an aligned text-3D encoder."""
+
+    def __init__(self, inputs: GuideInputs) -> None:
+        from gen3d.guidance.aligned_encoder import EncoderGuidance, MeanOfViews
+        from gen3d.guidance.clip import check_background
+
+        super().__init__(inputs.config.encoder)
+        self.background, self.generator = inputs.config.encoder.background, inputs.generator
+        check_background(self.background)
+        towers = inputs.models.towers(inputs.config.encoder.model)
+        self.guidance = EncoderGuidance(MeanOfViews(towers), inputs.config.prompt)
+
+    def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        from gen3d.guidance.clip import background_of
+
+        return self.guidance.from_views(composite(shown, background_of(shown, self.background, self.generator))).loss
+
+
+class ReferenceGuide(ImageGuide):
+    """One image that the render of one camera has to match."""
+
+    def __init__(self, inputs: GuideInputs) -> None:
+        from gen3d.guidance.reference import load_reference, reference_camera
+
+        settings, size = inputs.config.reference, inputs.config.optimization.resolution
+        if not settings.image:
+            raise UsageError("'reference.weight' is set, but no image: name one, as in reference.image=photo.png.")
+        super().__init__(settings)
+        self.wanted, self.camera = load_reference(settings.image).resized(size), reference_camera(settings, size)
+        self.alpha_weight = settings.alpha_weight
+
+    def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        from gen3d.guidance.reference import reference_loss
+
+        background = torch.rand(3, generator=step.generator)
+        return reference_loss(step.representation.render(self.camera), self.wanted, self.alpha_weight, background)
+
+
+class DiffusionGuide(ImageGuide):
+    """Score distillation of the renders with a diffusion model."""
+
+    def __init__(self, inputs: GuideInputs) -> None:
+        from gen3d.guidance.diffusion import DiffusionGuidance
+        from gen3d.guidance.reference import load_reference, reference_camera
+
+        config = inputs.config
+        settings = config.diffusion
+        if not settings.models:
+            raise UsageError(
+                "Guidance by diffusion has a weight but no model: name a folder or a repository, as in "
+                "diffusion.models=[stabilityai/stable-diffusion-2-1-base]."
+            )
+        super().__init__(settings)
+        prior = inputs.models.diffusion(settings, inputs.generator)
+        if hasattr(prior, "set_reference"):
+            if not config.reference.image:
+                raise UsageError(
+                    f"'{settings.models[0]}' is conditioned on an image: name one, as in reference.image=photo.png, "
+                    "and the camera that took it (reference.azimuth, reference.elevation)."
+                )
+            image = load_reference(config.reference.image).resized(prior.resolution)
+            prior.set_reference(image.pixels, reference_camera(config.reference, prior.resolution))
+        self.guidance = DiffusionGuidance(prior, config.prompt, settings, inputs.generator)
+        self.start = SceneAtStart(inputs.scene.representation) if settings.rule == "dds" else None
+
+    def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        before = self.start(cameras) if self.start else None
+        return self.guidance(shown, cameras, step.progress, before).loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rule": self.guidance.state_dict(), "start": self.start.state_dict() if self.start else {}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.guidance.load_state_dict(state["rule"])
+        if self.start:
+            self.start.load_state_dict(state["start"])
+
+    def finish(self) -> None:
+        self.guidance.finish()
+
+
+def _code_guide(inputs: GuideInputs) -> Guide:
+    return CodeGuide(inputs.models, inputs.prompt_features, inputs.scene, inputs.config, inputs.generator)
+
+
+def _view_prior_guide(inputs: GuideInputs) -> Guide:
+    return ViewPriorGuide(inputs.models, inputs.prompt_features, inputs.config, inputs.generator)
+
+
+def _field_views_guide(inputs: GuideInputs) -> Guide:
+    return FieldViewsGuide(inputs.models, inputs.prompt_features, inputs.scene, inputs.config)
+
+
+GUIDES: Mapping[str, GuideEntry] = {
+    "code": GuideEntry(follows_prior, _code_guide),
+    "reference": GuideEntry(lambda config: is_used(config.reference), ReferenceGuide, looks=True),
+    "clip": GuideEntry(lambda config: is_used(config.clip), ClipGuide, looks=True),
+    "encoder": GuideEntry(lambda config: is_used(config.encoder), EncoderGuide, looks=True),
+    "diffusion": GuideEntry(lambda config: is_used(config.diffusion), DiffusionGuide, looks=True),
+    "detail": GuideEntry(
+        lambda config: config.view_prior.weight > 0 and is_used(config.field_views), _view_prior_guide
+    ),
+    "views": GuideEntry(lambda config: is_used(config.field_views), _field_views_guide),
+}
+"""Every guide by the name of its loss term. The order is that in which they draw from the run's generator."""
+
+
+def check_guided(stages: list[RunConfig]) -> None:
+    """Raises UsageError for a stage that would optimise towards nothing."""
+    for stage in stages:
+        if not any(entry.used(stage) for entry in GUIDES.values()):
+            raise UsageError(
+                "Nothing guides the scene: give one of code.weight, field_views.weight, clip.weight, encoder.weight, "
+                "reference.weight and diffusion.weight a value above 0."
+            )

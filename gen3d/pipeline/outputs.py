@@ -1,100 +1,125 @@
-"""Everything a run leaves behind: splats, mesh, pictures, video, web page and figures."""
+"""What a run leaves behind: its asset in memory, its files, and its figures."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gen3d.assets.asset import SHEET_VIEWS, Asset, AssetMesh, sheet_of
 from gen3d.assets.extraction import gaussians_of, splat_cloud, surface_mesh
-from gen3d.assets.glb import write_glb
-from gen3d.assets.images import contact_sheet, write_png, write_video
-from gen3d.assets.ply import write_splats
-from gen3d.assets.viewer import write_viewer
+from gen3d.assets.images import write_png
+from gen3d.assets.ply import SplatCloud
 from gen3d.config.schema import RunConfig
-from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
-from gen3d.geometry.cameras import turntable
-from gen3d.priors.shape_prior import ShapePrior
+from gen3d.geometry.cameras import Cameras, turntable
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.run import Run
 from gen3d.representations.contract import Representation
 from gen3d.representations.pictures import on_white, views_of
 from gen3d.representations.primitives import Primitives
 from gen3d.runtime.run_folder import RunFolder
-from gen3d.runtime.step_times import StepTimes
 
 log = logging.getLogger(__name__)
 
-SHEET_VIEWS = 8
-VIEWS_AT_ONCE = 4
-MESH_VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 
+@dataclass(frozen=True)
+class SceneSource:
+    """An optimised scene as the source of an asset.
 
-def write_preview(scene: Representation, run: RunFolder, size: int) -> Path:
-    """`preview.png`: a contact sheet of eight azimuths, front first."""
-    images = on_white(scene, turntable(SHEET_VIEWS, size))
-    labels = [f"{round(i * 360 / SHEET_VIEWS)}°" for i in range(SHEET_VIEWS)]
-    write_png(run.path("preview.png"), contact_sheet(images, 4, labels))
-    return run.path("preview.png")
-
-
-def export_run(
-    scene: Representation,
-    prior: ShapePrior,
-    code: Tensor,
-    tied: bool,
-    config: RunConfig,
-    run: RunFolder,
-    seconds: float,
-    costs: Sequence[StepTimes] = (),
-) -> tuple[str, dict[str, Path]]:
-    """Writes all files of a finished run; returns the line on how well it matches, and the files by name.
-
-    code: [1, K] of the scene. tied: the scene looks like the field that it decodes to. costs: of the steps of each
-    stage.
+    field: a field (larger is inside) that the scene looks like, on a grid of so many cells a side; None where there is
+    none.
     """
-    export = config.export
-    files = {"preview": write_preview(scene, run, export.image_size)}
-    files["video"] = run.path("turntable.mp4")
-    frames = turntable(export.video_frames, export.video_size)
-    write_video(
-        files["video"], (on_white(scene, frames[i : i + 1])[0] for i in range(export.video_frames)), export.video_fps
-    )
-    mesh, textures, mesh_stats = surface_mesh(
-        scene, export, (lambda size: -prior.distance_grid(code, size)) if tied else None
-    )
-    files["mesh"] = run.path("mesh.glb")
-    write_glb(files["mesh"], mesh, config.prompt, textures)
-    splats = gaussians_of(scene, mesh, config.splats, config.seed)
-    cloud = splat_cloud(splats)
-    files["splats"] = run.path("splats.ply")
-    write_splats(
-        files["splats"], cloud.means, cloud.quats, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc, cloud.sh_rest
-    )
-    if isinstance(scene, Primitives):
-        files["parts"] = run.write_json("parts.json", scene.parts())
-    if export.viewer:
-        files["viewer"] = run.path("viewer.html")
-        write_viewer(files["viewer"], config.prompt, cloud, mesh, trained_size=config.optimization.resolution)
-    scores = match_scores(scene, config.prompt)
-    nearest, distance = prior.nearest_training_object(code)
-    metrics = {
-        "match": scores,
-        "mesh": mesh_stats,
+
+    scene: Representation
+    config: RunConfig
+    field: Callable[[int], Tensor] | None = None
+
+    def draw(self, cameras: Cameras) -> Tensor:
+        return on_white(self.scene, cameras).cpu()
+
+    def mesh(self) -> AssetMesh:
+        return AssetMesh(*surface_mesh(self.scene, self.config.export, self.field))
+
+    def splats(self, mesh: Callable[[], AssetMesh]) -> SplatCloud:
+        return splat_cloud(gaussians_of(self.scene, lambda: mesh().mesh, self.config.splats, self.config.seed))
+
+    def parts(self) -> list[dict[str, Any]] | None:
+        return self.scene.parts() if isinstance(self.scene, Primitives) else None
+
+
+def asset_of(run: Run) -> Asset:
+    """The asset that a run has made."""
+    assert run.scene is not None
+    source = SceneSource(run.scene.representation, run.config, field_of(run))
+    size = run.config.optimization.resolution
+    return Asset(source, run.config.prompt, run.config.export, lambda asset: run_metrics(run, asset), size)
+
+
+def save_run(run: Run, folder: RunFolder) -> tuple[str, dict[str, Path], Asset]:
+    """Writes all files of a run whose stages are done; returns the line on how well it matches, the files by name, and
+    the asset. Raises Gen3DError where a file cannot be written.
+    """
+    asset = asset_of(run)
+    files = asset.save(folder.folder)
+    if asset.parts is not None:
+        files["parts"] = folder.write_json("parts.json", asset.parts)
+    if run.drafts:
+        drafts = [draft.ranking for draft in run.drafts]
+        files["candidates"] = folder.write_json("candidates.json", {"finished": run.finished_seed, "drafts": drafts})
+    # Last: a run with this file is finished.
+    files["metrics"] = folder.write_json("metrics.json", dict(asset.metrics))
+    return match_sentence(asset.metrics), files, asset
+
+
+def match_sentence(metrics: Mapping[str, Any]) -> str:
+    """One line on how well an asset matches its prompt."""
+    scores = metrics["match"]
+    return describe_match(scores) if scores else "No evaluator is installed, so the match was not measured."
+
+
+def write_preview(scene: Representation, folder: RunFolder, size: int) -> Path:
+    """`preview.png`: a contact sheet of eight azimuths, front first."""
+    path = folder.path("preview.png")
+    write_png(path, sheet_of(on_white(scene, turntable(SHEET_VIEWS, size))))
+    return path
+
+
+def run_metrics(run: Run, asset: Asset) -> dict[str, Any]:
+    """What `metrics.json` says of a run."""
+    assert run.scene is not None
+    config, code = run.config, run.scene.code
+    metrics: dict[str, Any] = {
+        "match": match_scores(run.models, run.scene.representation, config.prompt),
+        "mesh": dict(asset.surface.stats),
         "representation": config.representation,
-        "splats": splats.num_gaussians,
-        "nearest_training_object": {"name": nearest, "distance": round(distance, 4)},
-        "seconds": round(seconds, 2),
-        "stages": [times.report() for times in costs],
-        "peak_memory_mb": round(peak_memory() / 2**20),
+        "splats": len(asset.splats.means),
     }
-    files["metrics"] = run.write_json("metrics.json", metrics)
-    summary = describe_match(scores) if scores else "No evaluator is installed, so the match was not measured."
-    return summary, files
+    if code is not None:
+        nearest, distance = run.models.prior.nearest_training_object(code)
+        metrics["nearest_training_object"] = {"name": nearest, "distance": round(distance, 4)}
+    metrics["seconds"] = round(run.seconds, 2)
+    metrics["stages"] = json.loads(json.dumps(run.costs))
+    metrics["peak_memory_mb"] = round(peak_memory() / 2**20)
+    return metrics
+
+
+def field_of(run: Run) -> Callable[[int], Tensor] | None:
+    """The field (larger is inside) that the run's scene looks like, on a grid of so many cells a side, on the CPU; None
+    where there is none.
+    """
+    scene, models = run.scene, run.models
+    if scene is None or scene.code is None or not scene.tied:
+        return None
+    code = scene.code
+    return lambda size: -models.prior.distance_grid(code, size).cpu()
 
 
 def peak_memory() -> int:
@@ -107,10 +132,10 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def match_scores(scene: Representation, prompt: str) -> dict[str, Any]:
+def match_scores(models: Models, scene: Representation, prompt: str) -> dict[str, Any]:
     """How well held-out views match the prompt by the packaged evaluator; empty when it is not installed."""
     try:
-        evaluator, gallery = Evaluator.load(), load_gallery()
+        evaluator, gallery = models.evaluator, models.gallery
     except Gen3DError as error:
         log.warning("%s", error)
         return {}

@@ -1,54 +1,118 @@
-"""Watches a run for scenes that went wrong, and takes them back to where they were right."""
+"""Watches a run for scenes that went wrong, and takes them back to where they were right.
+
+A step is looked at twice: what was rendered and its gradients before the optimiser moves anything, and the parameters
+after it has. A scene is only remembered as healthy once it was seen to render so.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gen3d.representations.contract import Representation
+from gen3d.geometry.cameras import turntable
+from gen3d.representations.contract import Representation, restore_module, snapshot_module
 
 MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.98
 """Mean alpha of a healthy view: below the scene is empty, above it fills the image like fog."""
 
 MAX_ROLLBACKS = 3
+REMEMBER_EVERY = 25
+"""Steps after which a scene that renders well is remembered."""
+
+CHECK_VIEWS, CHECK_SIZE = 4, 64
+"""Views and pixels a side with which a finished scene is looked at once more."""
 
 
-@dataclass
 class Watchdog:
-    """Keeps the last healthy scene; `diagnose` names what is wrong with the present one."""
+    """Keeps the last healthy scene, and what is optimised beside it; names what is wrong with the present one.
 
-    scene: Representation
-    rollbacks: int = 0
+    more: modules whose parameters are learned with the scene, such as a background.
+    """
 
-    def __post_init__(self) -> None:
-        self.remember()
+    def __init__(self, scene: Representation, more: Iterable[torch.nn.Module] = ()) -> None:
+        self.scene, self.more = scene, tuple(more)
+        self.rollbacks, self.remembered_at = 0, 0
+        self.remember(0)
 
-    def remember(self) -> None:
-        """Takes the present scene as healthy."""
+    def remember(self, step: int) -> None:
+        """Takes the present scene, which step `step` has left, as healthy."""
         self._good = self.scene.snapshot()
+        self._good_more = [snapshot_module(module) for module in self.more]
+        self.remembered_at = step
 
-    def diagnose(self, loss: float, alpha: Tensor) -> str | None:
-        """None for a healthy step, else what is wrong. alpha: [B, H, W, 1] of the step's renders."""
-        if not math.isfinite(loss):
+    def before_update(self, loss: Tensor, alpha: Tensor) -> str | None:
+        """None for a healthy step, else what is wrong. loss: [], after its backward pass. alpha: [B, H, W, 1] of the
+        step's renders.
+        """
+        coverage = alpha.detach().mean()
+        finite = [torch.isfinite(gradient).all() for gradient in self._gradients()]
+        gradients = torch.stack(finite).all() if finite else torch.isfinite(loss.detach())
+        # One transfer for all three: on a GPU each would wait for the device.
+        seen = torch.stack([loss.detach().double(), coverage.double(), gradients.double()]).tolist()
+        if not abs(seen[0]) < float("inf"):
             return "the loss is not a number"
-        coverage = float(alpha.detach().mean())
-        if not math.isfinite(coverage) or coverage < MIN_COVERAGE:
-            return "the scene is empty"
-        if coverage > MAX_COVERAGE:
-            return "the scene fills the whole view"
-        parameters = (parameter for group in self.scene.param_groups() for parameter in group["params"])
-        if any(not bool(torch.isfinite(parameter).all()) for parameter in parameters):
+        if trouble := self._covers(seen[1]):
+            return trouble
+        return None if seen[2] else "a gradient is not a number"
+
+    def after_update(self) -> str | None:
+        """None for parameters that are numbers, else what is wrong."""
+        finite = [torch.isfinite(parameter.detach()).all() for parameter in self._parameters()]
+        if finite and not bool(torch.stack(finite).all()):
             return "a parameter is not a number"
         return None
 
+    @torch.no_grad()
+    def at_the_end(self) -> str | None:
+        """None for a finished scene that renders finitely and shows something, else what is wrong."""
+        if trouble := self.after_update():
+            return trouble
+        render = self.scene.render(turntable(CHECK_VIEWS, CHECK_SIZE))
+        if not bool(torch.isfinite(render.rgb).all()):
+            return "the picture is not a number"
+        coverage = float(render.alpha.mean())
+        return self._covers(coverage) if not coverage > MAX_COVERAGE else None
+
     @property
     def exhausted(self) -> bool:
+        """Whether the scene was taken back so often that another try would not help."""
         return self.rollbacks >= MAX_ROLLBACKS
 
     def restore(self) -> None:
         """Puts the last healthy scene back, as new parameters; the optimiser has to be made anew."""
         self.rollbacks += 1
         self.scene.restore(self._good)
+        for module, state in zip(self.more, self._good_more, strict=True):
+            restore_module(module, state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what the watchdog will do next; nested plain data."""
+        return {
+            "good": self._good,
+            "more": self._good_more,
+            "rollbacks": self.rollbacks,
+            "remembered_at": self.remembered_at,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        self._good, self._good_more = state["good"], state["more"]
+        self.rollbacks, self.remembered_at = state["rollbacks"], state["remembered_at"]
+
+    @staticmethod
+    def _covers(coverage: float) -> str | None:
+        if not coverage >= MIN_COVERAGE:
+            return "the scene is empty"
+        return "the scene fills the whole view" if coverage > MAX_COVERAGE else None
+
+    def _parameters(self) -> Iterator[Tensor]:
+        for group in self.scene.param_groups():
+            yield from group["params"]
+        for module in self.more:
+            yield from module.parameters()
+
+    def _gradients(self) -> Iterator[Tensor]:
+        return (parameter.grad for parameter in self._parameters() if parameter.grad is not None)

@@ -65,6 +65,12 @@ class ShapePrior:
     def text(self) -> TextEncoder:
         return self._text or TextEncoder()
 
+    def to(self, device: torch.device | str) -> ShapePrior:
+        """Moves the prior's networks to a device; returns the prior."""
+        for module in (self.code, self.decoder, self.denoiser):
+            module.to(device)
+        return self
+
     @property
     def code_size(self) -> int:
         return self.code.shape_size + self.code.color_size

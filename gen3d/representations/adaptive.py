@@ -18,7 +18,7 @@ from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.densify import Densifier
 from gen3d.representations.mcmc import McmcStrategy
 from gen3d.representations.shape import Shape
-from gen3d.representations.splats import GaussianSplats
+from gen3d.representations.splats import PARAMETERS, GaussianSplats
 
 DISC_OVERLAP = 0.75
 """Standard deviation of a Gaussian disc over the spacing of the points, enough for a surface without holes."""
@@ -84,6 +84,22 @@ class SplatScene(torch.nn.Module):
     def mesh_source(self, size: int) -> Tensor:
         """Density of the Gaussians at the cell centres, [size, size, size], solid where they enclose space."""
         return fill_enclosed(splat_density(self.splats, size))
+
+    def state(self) -> dict[str, Any]:
+        return {"module": snapshot_module(self), "area": self.area, "densifier": self.densifier.state_dict()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: SplatsConfig, generator: torch.Generator) -> SplatScene:
+        """The scene that `state` told of."""
+        splats = GaussianSplats(*(state["module"][f"splats.{name}"] for name in PARAMETERS))
+        made = cls(splats, config, generator, state["area"])
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+        self.area = state["area"]
+        self.densifier.load_state_dict(state["densifier"])
 
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)

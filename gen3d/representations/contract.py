@@ -21,6 +21,9 @@ class Representation(Protocol):
 
     outputs: frozenset[str]
 
+    def to(self, device: torch.device) -> Representation:
+        """Moves all that the scene holds to a device; returns the scene."""
+
     def param_groups(self) -> list[dict[str, Any]]:
         """Groups for Adam: `name`, `params`, `lr`, and `lr_final` where the rate falls exponentially to it."""
 
@@ -49,6 +52,15 @@ class Representation(Protocol):
         """What its mesh is made from: a field [size, size, size] (z, y, x; larger is inside; cell centres of
         [-1, 1]^3), whose level is then chosen by re-rendering, or the mesh itself.
         """
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the scene looks and goes on: parameters, buffers, what was found or drawn since
+        they last changed. Nested plain data of copies, from which the class' `from_state(state, settings, generator)`
+        makes an equal scene; `settings` are those that it was made with.
+        """
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Puts what `state` gave back, into a scene of the same class and settings. Optimisers have to be made anew."""
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of all parameters and buffers by name."""

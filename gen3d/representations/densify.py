@@ -7,6 +7,7 @@ Transparent and oversized ones are removed. The optimiser's state follows the ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,14 @@ class Densifier:
             )
         self._gradient_sum += render.means2d_grad
         self._views += render.views_seen
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was observed since the last refinement."""
+        return {"gradient_sum": self._gradient_sum, "views": self._views}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        self._gradient_sum, self._views = state["gradient_sum"], state["views"]
 
     def step(
         self, splats: GaussianSplats, optimizer: torch.optim.Optimizer, step: int, total_steps: int

@@ -202,6 +202,21 @@ class Dmtet(torch.nn.Module):
         mesh.remove_unreferenced_vertices()
         return mesh
 
+    def state(self) -> dict[str, Any]:
+        return {"module": snapshot_module(self)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: DmtetConfig, generator: torch.Generator) -> Dmtet:
+        """The scene that `state` told of."""
+        module = state["module"]
+        made = cls(module["distances"], module["color_logits"], config)
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+        self._surface = None
+
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,13 @@ class McmcStrategy:
 
     def observe(self, render: SplatRender) -> None:
         """Nothing to do: this strategy looks at opacities alone."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the strategy remembers nothing between steps."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to put back."""
 
     def regularization(self, splats: GaussianSplats) -> Tensor:
         """Weighted mean opacity and mean standard deviation (eq. 10 of the paper, as means)."""

@@ -163,6 +163,21 @@ class TexturedMesh(torch.nn.Module):
             positions, same.reshape(-1)[faces], process=False, vertex_colors=np.round(colors * 255).astype(np.uint8)
         )
 
+    def state(self) -> dict[str, Any]:
+        return {"module": snapshot_module(self), "faces": self.faces, "atlas": vars(self.atlas)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: MeshConfig, generator: torch.Generator) -> TexturedMesh:
+        """The scene that `state` told of."""
+        module = state["module"]
+        scratch = torch.Generator()  # what is drawn with it is replaced
+        made = cls(module["rest"], state["faces"], Atlas(**state["atlas"]), module["texture"], config, scratch)
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)
 

@@ -97,6 +97,20 @@ class PointCloud(torch.nn.Module):
         """Minus the signed distances that the points and their normals imply, [size, size, size]."""
         return -signed_field(self.positions, self.normals, size)
 
+    def state(self) -> dict[str, Any]:
+        return {"module": snapshot_module(self)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: PointsConfig, generator: torch.Generator) -> PointCloud:
+        """The scene that `state` told of."""
+        module = state["module"]
+        made = cls(module["positions"], module["color_logits"].sigmoid(), config, module["normals"])
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)
 

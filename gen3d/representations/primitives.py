@@ -236,6 +236,22 @@ class Primitives(torch.nn.Module):
         # Far from the surface first-order distances are far off, and nothing asks for them.
         return field.clamp(-0.2, 0.2).view(size, size, size)
 
+    def state(self) -> dict[str, Any]:
+        return {"module": snapshot_module(self)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: PrimitivesConfig, generator: torch.Generator) -> Primitives:
+        """The scene that `state` told of."""
+        centers = state["module"]["centers"]
+        ones = torch.ones_like(centers)
+        quats = torch.ones_like(state["module"]["quats"])
+        made = cls(Superquadrics(centers, quats, ones, ones[:, :2], torch.zeros_like(ones[:, 0])), ones / 2, config)
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -25,8 +25,16 @@ REPRESENTATIONS = {
 """Name -> class, which is made by `from_shape(shape, settings, generator)`; the settings are `config.<name>`."""
 
 
+def rebuild(state: dict[str, Any], config: RunConfig, generator: torch.Generator) -> Representation:
+    """The representation that `config.representation` names, as its `state` told."""
+    return cast(Representation, _class_of(config).from_state(state, getattr(config, config.representation), generator))
+
+
 def build(shape: Shape, config: RunConfig, generator: torch.Generator) -> Representation:
     """The representation that `config.representation` names, as `shape`."""
+    return cast(Representation, _class_of(config).from_shape(shape, getattr(config, config.representation), generator))
+
+
+def _class_of(config: RunConfig) -> Any:
     module, _, name = REPRESENTATIONS[config.representation].partition(":")
-    made = getattr(importlib.import_module(module), name)
-    return cast(Representation, made.from_shape(shape, getattr(config, config.representation), generator))
+    return getattr(importlib.import_module(module), name)

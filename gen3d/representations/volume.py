@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from gen3d.rendering.views import Render
 from gen3d.rendering.volume import Rays, composite_field, rays_of
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CELL = 2 / 96
 """The length, in world units, in which densities are counted."""
@@ -200,6 +203,25 @@ class VolumeScene(torch.nn.Module):
     def mesh_source(self, size: int) -> Tensor:
         """`inside` on a grid [size, size, size]."""
         return self.grid_of(self.inside, size).clamp(-RAW_LIMIT, RAW_LIMIT)
+
+    def state(self) -> dict[str, Any]:
+        surface = None if self._surface is None else vars(self._surface)
+        found = {"surface": surface, "coarse": self._coarse, "deep": self._deep}
+        return {"module": snapshot_module(self), "generator": self.generator.get_state(), "found": found}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        restore_module(self, state["module"])
+        self.generator.set_state(state["generator"])
+        found = state["found"]
+        self._surface = None if found["surface"] is None else Surface(**found["surface"])
+        self._coarse, self._deep = found["coarse"], found["deep"]
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: Any, generator: torch.Generator) -> Self:
+        """The scene that `state` told of. What the constructor draws is replaced: it must not draw from `generator`."""
+        made = cls(config, torch.Generator())
+        made.load_state(state)
+        return made
 
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)

@@ -53,6 +53,19 @@ class Voxels(VolumeScene):
         scene.occupy(shape)
         return scene
 
+    @classmethod
+    def from_state(cls, state: dict[str, Any], config: VoxelsConfig, generator: torch.Generator) -> Voxels:
+        """The scene that `state` told of."""
+        made = cls(state["module"]["density"], state["module"]["color_logits"], config, torch.Generator())
+        made.load_state(state)
+        return made
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """As of every field; the grids' channels lie side by side in memory again."""
+        super().load_state(state)
+        for name in ("density", "color_logits"):
+            setattr(self, name, Parameter(channels_last(getattr(self, name))))
+
     def param_groups(self) -> list[dict[str, Any]]:
         rates = {"density": self.config.lr_density, "color_logits": self.config.lr_color}
         return [

@@ -25,6 +25,18 @@ class StepTimes:
         self.steps = 0
         self.seconds: dict[str, float] = {}
 
+    def begin(self) -> None:
+        """What passed until now belongs to no part."""
+        self._mark = self._clock()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, so that a run that goes on later still knows it; plain data."""
+        return {"steps": self.steps, "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        self.steps, self.seconds = state["steps"], dict(state["seconds"])
+
     def lap(self, part: str) -> None:
         """The time since the last lap went to `part`."""
         now = self._clock()

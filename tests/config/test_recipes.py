@@ -11,7 +11,7 @@ import pytest
 from gen3d.config import load as config_io
 from gen3d.config.load import list_configs, load_config
 from gen3d.config.schema import RunConfig
-from gen3d.pipeline.generate import generate
+from gen3d.pipeline.session import run_in_folder
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter
@@ -54,10 +54,9 @@ def test_the_mini_twin_runs_all_its_stages(
 ) -> None:
     monkeypatch.setattr(ShapePrior, "load", staticmethod(lambda folder=None: tiny_prior))
     stages = config_io.load_stages(load_config(name, [], prompt="a red ball", out=str(tmp_path)))
-    monkeypatch.setattr("gen3d.pipeline.generate.load_stages", lambda config: [small(stage) for stage in stages])
     run = RunFolder.create(str(tmp_path), name, "a red ball")
     with StopFlag() as stop:
-        files = generate(small(stages[0]), run, LogReporter(), stop).files
+        files = run_in_folder([small(stage) for stage in stages], run, LogReporter(), stop).files
     metrics = json.loads(files["metrics"].read_text())
     assert metrics["representation"] == stages[-1].representation
     assert all(path.stat().st_size > 100 for path in files.values())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 
-from gen3d.config.schema import ClipConfig
-from gen3d.geometry.cameras import orbit
+from gen3d.config.schema import ClipConfig, OptimizationConfig
+from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.guidance.step import StepContext
 from gen3d.guidance.weighting import is_used, weight_at
-from gen3d.pipeline.guides import weighted
+from gen3d.pipeline.guides import ImageGuide
 from gen3d.rendering.views import Render
+from gen3d.representations.contract import Representation
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 2.0), (0.5, 1.5), (1.0, 1.0)])
@@ -28,14 +32,19 @@ def test_a_guide_without_weight_is_not_asked_and_pulls_at_nothing() -> None:
     render = Render(rgb, torch.ones(1, 4, 4, 1), torch.ones(1, 4, 4, 1))
     asked = []
 
-    def guide(render: Render, cameras: object, step: int, progress: float) -> torch.Tensor:
-        asked.append(progress)
-        return render.rgb.sum()
+    class Sum(ImageGuide):
+        def look(self, shown: Render, cameras: Cameras, step: StepContext) -> torch.Tensor:
+            asked.append(step.progress)
+            return shown.rgb.sum()
 
-    fading = weighted(ClipConfig(weight=3.0, weight_final=0.0), guide)
-    cameras = orbit(torch.tensor([0.0]), 0.0, 4)
-    (gradient,) = torch.autograd.grad(fading(render, cameras, 1, 0.0), rgb)
-    assert (gradient == 3).all()
-    (gradient,) = torch.autograd.grad(fading(render, cameras, 2, 1.0), rgb)
-    assert (gradient == 0).all()
+    def gradient(progress: float) -> torch.Tensor:
+        step = StepContext(
+            cast(Representation, None), OptimizationConfig(), 1, progress, torch.Generator(), torch.device("cpu"),
+            cameras=orbit(torch.tensor([0.0]), 0.0, 4), render=render, shown=render,
+        )  # fmt: skip
+        return torch.autograd.grad(fading(step), rgb)[0]
+
+    fading = Sum(ClipConfig(weight=3.0, weight_final=0.0))
+    assert (gradient(0.0) == 3).all()
+    assert (gradient(1.0) == 0).all()
     assert asked == [0.0]

@@ -11,11 +11,11 @@ from PIL import Image
 
 from gen3d.assets.ply import read_splats
 from gen3d.config.limits import REPRESENTATIONS
-from gen3d.config.load import load_config
+from gen3d.config.load import load_config, load_stages
 from gen3d.config.schema import RunConfig, SplatsConfig
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.pipeline.field_views import field_surface
-from gen3d.pipeline.generate import generate
+from gen3d.pipeline.session import run_in_folder
 from gen3d.pipeline.watchdog import Watchdog
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.priors.view_prior import ViewPrior
@@ -42,7 +42,7 @@ def small_config(tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.Mon
 def run_once(config: RunConfig, reporter: LogReporter | None = None) -> tuple[RunFolder, dict[str, Path]]:
     run = RunFolder.create(config.out, config.recipe, config.prompt)
     with StopFlag() as stop:
-        result = generate(config, run, reporter or LogReporter(), stop)
+        result = run_in_folder(load_stages(config), run, reporter or LogReporter(), stop)
     assert result.summary
     return run, result.files
 
@@ -150,7 +150,7 @@ def test_a_stop_exports_what_there_is(small_config: RunConfig) -> None:
     run = RunFolder.create(small_config.out, small_config.recipe, small_config.prompt)
     with StopFlag() as stop:
         stop.set()
-        files = generate(small_config, run, LogReporter(), stop).files
+        files = run_in_folder(load_stages(small_config), run, LogReporter(), stop).files
     assert files["splats"].is_file()
     assert files["mesh"].is_file()
 
@@ -183,7 +183,7 @@ def splats() -> SplatScene:
     [(float("nan"), 0.3, "loss"), (1.0, 0.0, "empty"), (1.0, 1.0, "fills"), (1.0, float("nan"), "empty")],
 )
 def test_the_watchdog_names_the_trouble(loss: float, alpha: float, said: str) -> None:
-    trouble = Watchdog(splats()).diagnose(loss, torch.full((1, 4, 4, 1), alpha))
+    trouble = Watchdog(splats()).before_update(torch.tensor(loss), torch.full((1, 4, 4, 1), alpha))
     assert trouble is not None
     assert said in trouble
 
@@ -192,10 +192,14 @@ def test_the_watchdog_goes_back() -> None:
     scene = splats()
     watchdog = Watchdog(scene)
     before = scene.splats.means.detach().clone()
-    assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) is None
+    seen = torch.tensor(0.5), torch.full((1, 4, 4, 1), 0.3)
+    assert watchdog.before_update(*seen) is None
+    assert watchdog.after_update() is None
+    scene.splats.quats.grad = torch.full_like(scene.splats.quats, torch.nan)
+    assert watchdog.before_update(*seen) == "a gradient is not a number"
     with torch.no_grad():
         scene.splats.means.fill_(float("nan"))
-    assert watchdog.diagnose(0.5, torch.full((1, 4, 4, 1), 0.3)) == "a parameter is not a number"
+    assert watchdog.after_update() == watchdog.at_the_end() == "a parameter is not a number"
     watchdog.restore()
     assert torch.equal(scene.splats.means, before)
     assert not watchdog.exhausted

@@ -10,8 +10,9 @@ import torch
 from gen3d.config.schema import PriorConfig, RunConfig
 from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.errors import Gen3DError
-from gen3d.pipeline.generate import best_sample
+from gen3d.pipeline.models import Models
 from gen3d.pipeline.selection import load_guide, match_log_odds
+from gen3d.pipeline.stages import best_sample
 from gen3d.priors.shape_prior import ShapePrior
 
 
@@ -63,10 +64,12 @@ def test_best_sample_keeps_what_its_setting_prefers(prior: ShapePrior) -> None:
     config = RunConfig(prompt="a snowman", prior=PriorConfig(sample_steps=6, candidates=3, select="guide"))
     draw = prior.sample(features, 3, torch.Generator().manual_seed(4), steps=6)
     scores = match_log_odds(prior, draw, "a snowman", load_guide(), load_gallery())
-    chosen = best_sample(prior, features, config, torch.Generator().manual_seed(4))
+    models = Models()
+    models.prior = prior  # what is there is not loaded
+    chosen = best_sample(models, features, config, torch.Generator().manual_seed(4))
     assert torch.equal(chosen[0], draw[int(scores.argmax())])
     config.prior.select = "plausibility"
-    other = best_sample(prior, features, config, torch.Generator().manual_seed(4))
+    other = best_sample(models, features, config, torch.Generator().manual_seed(4))
     assert any(torch.equal(other[0], code) for code in draw)
 
 

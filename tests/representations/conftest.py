@@ -10,7 +10,7 @@ import torch
 import trimesh
 
 from gen3d.geometry.cameras import Cameras, random_orbit
-from gen3d.pipeline.generate import make_optimizer, set_learning_rates
+from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
 from gen3d.representations.contract import Representation
 from gen3d.representations.shape import Shape
 

@@ -12,7 +12,7 @@ from gen3d.config.limits import REPRESENTATIONS as NAMES
 from gen3d.config.schema import RunConfig, SplatsConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.geometry.transforms import rotation_matrices
-from gen3d.pipeline.generate import make_optimizer, set_learning_rates
+from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
 from gen3d.representations.adaptive import SplatScene, splat_density
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats

@@ -12,7 +12,7 @@ from gen3d.config.limits import validate
 from gen3d.config.schema import DmtetConfig, RunConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import random_orbit, turntable
-from gen3d.pipeline.generate import make_optimizer
+from gen3d.pipeline.optimizer import make_optimizer
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.topology import Topology
 from gen3d.representations.dmtet import Dmtet, sign_change, smoothness

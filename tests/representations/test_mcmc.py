@@ -13,7 +13,7 @@ from gen3d.config.load import load_config
 from gen3d.config.schema import SplatsConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import turntable
-from gen3d.pipeline.generate import make_optimizer
+from gen3d.pipeline.optimizer import make_optimizer
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.adaptive import SplatScene
 from gen3d.representations.mcmc import McmcStrategy, position_noise, relocated

@@ -11,7 +11,7 @@ import trimesh
 
 from gen3d.config.schema import MeshConfig, RunConfig
 from gen3d.geometry.cameras import turntable
-from gen3d.pipeline.generate import make_optimizer
+from gen3d.pipeline.optimizer import make_optimizer
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.topology import normal_consistency, sphere

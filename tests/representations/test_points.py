@@ -11,7 +11,7 @@ import trimesh
 from gen3d.config.schema import PointsConfig, RunConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.meshing.level_set import extract_mesh
-from gen3d.pipeline.generate import make_optimizer, set_learning_rates
+from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
 from gen3d.representations.points import PointCloud
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build

@@ -10,7 +10,7 @@ import torch
 from gen3d.config.schema import PrimitivesConfig, RunConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.meshing.level_set import extract_mesh
-from gen3d.pipeline.generate import make_optimizer
+from gen3d.pipeline.optimizer import make_optimizer
 from gen3d.rendering.superquadrics import Superquadrics, soft_union
 from gen3d.representations import primitive_fit
 from gen3d.representations.initialisers import shape_from_distances

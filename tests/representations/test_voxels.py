@@ -11,7 +11,7 @@ import torch
 from gen3d.config.schema import RunConfig, VoxelsConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.meshing.level_set import extract_mesh
-from gen3d.pipeline.generate import make_optimizer
+from gen3d.pipeline.optimizer import make_optimizer
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build
 from gen3d.representations.voxels import Voxels

@@ -89,7 +89,7 @@ def test_failed_run_keeps_its_folder_only_if_it_holds_results(tmp_path: Path) ->
     def fail(results: bool) -> None:
         run = RunFolder.create(tmp_path / "out", "mini", "a chair")
         with run.kept_if_useful():
-            run.write_manifest("prompt: a chair", "gen3d", {}, 0)
+            run.write_manifest("prompt: a chair" * 20, "gen3d", {}, 0)
             if results:
                 run.write_text("stats.json", "{}")
             raise RuntimeError
@@ -108,7 +108,7 @@ run = RunFolder.create(sys.argv[1], "mini", "a chair")
 limit = int(sys.argv[2])
 try:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    run.write_manifest("prompt: a chair", "gen3d", {}, 0)
+    run.write_manifest("prompt: a chair" * 20, "gen3d", {}, 0)
     run.write_bytes("mesh.glb", b"x" * 100_000)
 except Gen3DError as error:
     print(error)

@@ -52,7 +52,7 @@ class LoadOptions:
     """
 
     dtype: str = "fp32"
-    device: str = "cpu"
+    device: torch.device | str = "cpu"
     attention_slicing: bool = False
     cpu_offload: bool = False
     resolution: int | None = None
@@ -184,7 +184,7 @@ def _build(files: ModelFiles, parts: dict[str, Any], options: LoadOptions, gener
     freeze(models)
     if options.attention_slicing:
         slice_attention(models)
-    place(models, pipeline, options.device, options.cpu_offload)
+    place(models, pipeline, str(options.device), options.cpu_offload)
     arguments = (files.name, options.device, options.resolution, generator)
     if pipeline is not None:
         return prior(pipeline, *arguments)

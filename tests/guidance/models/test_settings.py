@@ -12,7 +12,10 @@ from gen3d.config.load import load_config
 from gen3d.config.schema import RunConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import orbit
-from gen3d.pipeline.guides import image_guides
+from gen3d.guidance.step import StepContext
+from gen3d.pipeline.guides import GUIDES, GuideInputs
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.scene import Scene
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import Representation
 from gen3d.representations.initialisers import shape_from_sphere
@@ -30,13 +33,16 @@ def gradient(config: RunConfig) -> torch.Tensor:
     """Of the colours of two views of a ball, by the configured guide."""
     torch.manual_seed(0)
     scene: Representation = build(shape_from_sphere(size=24), config, torch.Generator().manual_seed(0))
-    guide = image_guides(config, torch.Generator().manual_seed(1), scene)["diffusion"]
+    draws = torch.Generator().manual_seed(1)
+    guide = GUIDES["diffusion"].build(GuideInputs(config, Models(), Scene(scene), None, draws))
     with torch.no_grad():
         seen = scene.render(CAMERAS)
     rgb = seen.rgb.clone().requires_grad_()
     torch.manual_seed(2)
-    loss = guide(Render(rgb, seen.alpha, seen.depth), CAMERAS, 1, 0.25)
-    (found,) = torch.autograd.grad(loss, rgb)
+    render = Render(rgb, seen.alpha, seen.depth)
+    step = StepContext(scene, config.optimization, 1, 0.25, draws, torch.device("cpu"), cameras=CAMERAS)
+    step.render = step.shown = render
+    (found,) = torch.autograd.grad(guide(step), rgb)
     assert torch.isfinite(found).all()
     return found
 

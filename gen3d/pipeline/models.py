@@ -1,0 +1,122 @@
+"""The models of a run: each loaded when it is first asked for, once, and kept for the next prompt where that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gen3d.priors.shape_prior import ShapePrior
+from gen3d.priors.view_prior import ViewPrior
+from gen3d.runtime.paths import packaged_weights
+
+if TYPE_CHECKING:
+    from gen3d.config.schema import DiffusionConfig
+    from gen3d.encoders.evaluator import Evaluator
+    from gen3d.guidance.clip import ClipTowers
+    from gen3d.guidance.contract import DiffusionPrior
+
+TEXT_PARTS = (
+    "transformer",
+    "token_embedding",
+    "positional_embedding",
+    "ln_final",
+    "text_projection",
+    "text",
+    "text_decoder",
+)
+"""What open_clip calls the parts of its models that images do not pass."""
+
+
+class Models:
+    """Everything that is loaded for a run, on one device.
+
+    device: where models that are optimised against live. keep: whether the next prompt will want them again; without it
+    the text halves of large models are freed as soon as the prompt is encoded, which is when a run needs their memory.
+    """
+
+    def __init__(self, device: torch.device | None = None, keep: bool = False) -> None:
+        self.device = device or torch.device("cpu")
+        self.keep = keep
+        self._towers: dict[str, ClipTowers] = {}
+        self._diffusion: dict[str, DiffusionPrior] = {}
+
+    @cached_property
+    def prior(self) -> ShapePrior:
+        """The packaged shape prior. Raises Gen3DError where its weights are missing or damaged."""
+        return ShapePrior.load().to(self.device)
+
+    @cached_property
+    def view_prior(self) -> ViewPrior:
+        """The packaged view prior. Raises Gen3DError where its weights are missing or damaged."""
+        return ViewPrior.load().to(self.device)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The judge, which guides nothing. Raises Gen3DError where its weights are missing or damaged."""
+        from gen3d.encoders.evaluator import Evaluator
+
+        return Evaluator.load()
+
+    @cached_property
+    def gallery(self) -> Sequence[str]:
+        """The names that prompts are told from."""
+        from gen3d.encoders.evaluator import load_gallery
+
+        return load_gallery()
+
+    def features(self, prompt: str) -> Tensor:
+        """Text features [768] of a prompt, as the shape prior and the view prior take them."""
+        return self.prior.text.encode([prompt])[0].to(self.device)
+
+    def towers(self, model: str) -> ClipTowers:
+        """The packaged guide for 'mini', else what `encoders.clip_models` finds under the name.
+
+        The guide is not the evaluator, which judges what this one has guided. Raises Gen3DError, within seconds, where
+        the model is missing, with the command that gets it.
+        """
+        if model not in self._towers:
+            self._towers[model] = _clip_towers(model)
+        return self._towers[model]
+
+    def diffusion(self, settings: DiffusionConfig, generator: torch.Generator) -> DiffusionPrior:
+        """The diffusion model that `settings.models` names first and that is there. generator: of the run, on the CPU.
+
+        Raises Gen3DError where none is there, with the command that gets it.
+        """
+        from gen3d.guidance.models.load import LoadOptions, load_prior
+
+        options = LoadOptions(
+            settings.dtype, self.device, settings.attention_slicing, settings.cpu_offload, download=settings.download
+        )
+        return load_prior(settings.models, options, generator)
+
+    def free_texts(self) -> None:
+        """Gives back the memory of CLIP models' text halves once the prompt is encoded, unless they are to be kept."""
+        if not self.keep:
+            for towers in self._towers.values():
+                free_text_tower(towers)
+            self._towers.clear()
+
+
+def _clip_towers(model: str) -> ClipTowers:
+    from gen3d.encoders.clip_models import ClipModel, load_clip_model
+
+    if model != "mini":
+        return load_clip_model(model)
+    from gen3d.encoders.clip_mini import load_clip
+
+    network, tokenizer, details = load_clip(packaged_weights() / "guide")
+    pixels = details["preprocess_cfg"]
+    return ClipModel.of("gen3d-clip-mini", network, tokenizer, pixels["mean"], pixels["std"])
+
+
+def free_text_tower(towers: ClipTowers) -> None:
+    """Gives back the memory of an open_clip model's text half, once all texts are encoded."""
+    model = getattr(towers, "model", None)
+    for part in TEXT_PARTS:
+        if getattr(model, part, None) is not None:
+            setattr(model, part, None)
