@@ -19,7 +19,7 @@ from gen3d.cli.generate import run_prompt
 from gen3d.cli.parsing import INTERRUPTED
 from gen3d.cli.recipes import run_recipes
 from gen3d.errors import Gen3DError
-from gen3d.runtime.allocator import keep_freed_memory
+from gen3d.runtime.process import prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,13 +67,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _prepare_process() -> None:
-    """Settings that have to stand before torch and the model libraries are imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads are many times slower on shared cores
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    keep_freed_memory()
+    """Settings that have to stand before anything heavy is imported, and where messages go."""
+    prepare()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a prompt may hold what the terminal cannot show

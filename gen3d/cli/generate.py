@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from gen3d import __version__
 from gen3d.cli.parsing import INTERRUPTED, Parser, add_run_options, command_line, explicit_settings, parse_words
 from gen3d.errors import UsageError
+
+if TYPE_CHECKING:
+    from gen3d.config.schema import RunConfig
+    from gen3d.runtime.run_folder import RunFolder
 
 EPILOG = """\
 commands:
@@ -40,9 +47,12 @@ def run_prompt(arguments: list[str]) -> int:
     parser.usage = 'gen3d "PROMPT" [options] [key.sub=value ...]\n       gen3d COMMAND ...'
     parser.add_argument("words", nargs="*", metavar="PROMPT, key.sub=value", help="what to make, and settings")
     add_run_options(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, by its folder")
     parser.add_argument("--version", action="version", version=f"gen3d {__version__}")
     args = parse_words(parser, arguments)
 
+    if args.resume is not None:
+        return _resume(args)
     from gen3d.config.load import dump_config, is_override, load_config, load_stages
     from gen3d.language.prompts import check_prompt
 
@@ -53,20 +63,45 @@ def run_prompt(arguments: list[str]) -> int:
     if not config.prompt:
         raise UsageError('There is no prompt: describe an object, as in gen3d "a wooden chair", or see gen3d --help.')
     config.prompt = check_prompt(config.prompt)
+    stages = load_stages(config)
 
     from gen3d.runtime.doctor import versions
-    from gen3d.runtime.interrupt import StopFlag
-    from gen3d.runtime.progress import open_reporter
     from gen3d.runtime.run_folder import RunFolder
 
-    run = RunFolder.create(config.out, config.recipe, config.prompt)
-    run.write_manifest(dump_config(config), command_line(arguments), versions(), config.seed)
-    with run.kept_if_useful(), StopFlag() as stop:
-        with open_reporter(sys.stdout, args.quiet) as reporter:
+    folder = RunFolder.create(config.out, config.recipe, config.prompt)
+    folder.write_manifest(dump_config(config), command_line(arguments), versions(), config.seed)
+    return _run(stages, folder, args.quiet, resumed=False)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    """Goes on with the run in the folder `args.resume`, from its newest checkpoint, or from its beginning."""
+    if args.words or args.config or args.preset or any(value is not None for value in explicit_settings(args).values()):
+        raise UsageError("A run that goes on has its prompt and settings already: give --resume and its folder alone.")
+    from gen3d.config.load import load_config, load_stages
+    from gen3d.runtime.run_folder import RunFolder
+
+    folder = RunFolder.open(args.resume)
+    if folder.is_finished:
+        print(f"The run in {folder.folder} is finished already.")
+        return 0
+    config = load_config(str(folder.folder / "config.yaml"))
+    return _run(load_stages(config), folder, args.quiet, resumed=True)
+
+
+def _run(stages: list[RunConfig], folder: RunFolder, quiet: bool, resumed: bool) -> int:
+    from gen3d.runtime.interrupt import StopFlag
+    from gen3d.runtime.progress import open_reporter
+
+    with folder.kept_if_useful(), StopFlag() as stop:
+        with open_reporter(sys.stdout, quiet) as reporter:
+            from gen3d.pipeline.checkpoints import newest_state
             from gen3d.pipeline.session import run_in_folder
 
-            result = run_in_folder(load_stages(config), run, reporter, stop)
-        if not args.quiet:
+            state = newest_state(folder) if resumed else None
+            result = run_in_folder(stages, folder, reporter, stop, state=state)
+        if not quiet:
             print(result.summary)
-        print(run.folder)
+        print(folder.folder)
+        if not result.finished and not quiet:
+            print(f"The run was interrupted. It goes on with: gen3d --resume {shlex.quote(str(folder.folder))}")
         return INTERRUPTED if stop else 0

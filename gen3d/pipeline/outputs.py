@@ -105,6 +105,7 @@ def run_metrics(run: Run, asset: Asset) -> dict[str, Any]:
     if code is not None:
         nearest, distance = run.models.prior.nearest_training_object(code)
         metrics["nearest_training_object"] = {"name": nearest, "distance": round(distance, 4)}
+    metrics["finished"] = run.finished
     metrics["seconds"] = round(run.seconds, 2)
     metrics["stages"] = json.loads(json.dumps(run.costs))
     metrics["peak_memory_mb"] = round(peak_memory() / 2**20)

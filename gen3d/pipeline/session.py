@@ -9,6 +9,7 @@ from typing import Any
 
 from gen3d.assets.asset import Asset
 from gen3d.config.schema import RunConfig
+from gen3d.errors import Gen3DError
 from gen3d.pipeline.checkpoints import Checkpoints
 from gen3d.pipeline.events import Subscriber
 from gen3d.pipeline.listeners import Preview, Progress
@@ -31,6 +32,12 @@ class GenerateResult:
     files: dict[str, Path]
     asset: Asset
     finished: bool
+
+
+class Terminated(Gen3DError):
+    """The process was told to end. The run is saved."""
+
+    exit_code = 143
 
 
 def run_in_folder(
@@ -56,6 +63,8 @@ def run_in_folder(
     for event in run.events():
         for listener in everyone:
             listener(event)
+    if stop.terminated:
+        raise Terminated(f"The run was terminated. It goes on with: gen3d --resume '{folder.folder}'")
     reporter.stage("exporting")
     summary, files, asset = save_run(run, folder)
     if run.finished:

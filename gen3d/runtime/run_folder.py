@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.files import slugify
 
 MIN_FREE_BYTES = 50_000_000
@@ -23,6 +24,7 @@ MIN_FREE_BYTES = 50_000_000
 MANIFEST = ("config.yaml", "command.txt", "versions.json")
 
 _TEMPORARY = ".partial-"
+_LEFT_OVER = re.compile(r"\.(partial|\d+)-.+")  # what this module and `runtime.files.replacing` write first
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,29 @@ class RunFolder:
             _remove_empty(made)
             raise
         return cls(folder, tuple(made))
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The folder of an earlier run, in which it is to go on; what a killed process left half-written is removed.
+
+        Raises UsageError for a path that is no run folder.
+        """
+        folder = Path(path).expanduser()
+        if not (folder / MANIFEST[0]).is_file():
+            raise UsageError(f"{folder} is no run folder, as it holds no {MANIFEST[0]}: runs lie below --out.")
+        for left in folder.glob("**/.*"):
+            if left.is_file() and _LEFT_OVER.fullmatch(left.name):
+                left.unlink(missing_ok=True)
+        return cls(folder)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run made all its steps and wrote all its files; the last of them says so."""
+        try:
+            metrics = json.loads((self.folder / "metrics.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(metrics, dict) and metrics.get("finished") is True
 
     def path(self, name: str) -> Path:
         """The path of a file of the run, such as `renders/000.png`; folders on the way are made.
