@@ -52,9 +52,9 @@ def optimize(stage: Stage, run: Run, number: int) -> Iterator[Event]:
             times.lap("backward")
             assert step.render is not None
             trouble = watchdog.before_update(loss, step.render.alpha)
+            if trouble is None and stage.step - 1 - watchdog.remembered_at >= REMEMBER_EVERY:
+                trouble = watchdog.remember(stage.step - 1)
             if trouble is None:
-                if stage.step - 1 - watchdog.remembered_at >= REMEMBER_EVERY:
-                    watchdog.remember(stage.step - 1)
                 representation.after_backward(step.render)
                 stage.optimizer.step()
                 trouble = watchdog.after_update()

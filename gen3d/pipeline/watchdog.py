@@ -22,8 +22,13 @@ MAX_ROLLBACKS = 3
 REMEMBER_EVERY = 25
 """Steps after which a scene that renders well is remembered."""
 
+MIN_SHARE = 0.1
+"""Share of its coverage that a scene keeps between two looks, or most of it has vanished: densification may prune all
+but a few Gaussians, which still show something.
+"""
+
 CHECK_VIEWS, CHECK_SIZE = 4, 64
-"""Views and pixels a side with which a finished scene is looked at once more."""
+"""Views and pixels a side with which a scene is looked at before it is remembered, and in the end."""
 
 
 class Watchdog:
@@ -35,13 +40,33 @@ class Watchdog:
     def __init__(self, scene: Representation, more: Iterable[torch.nn.Module] = ()) -> None:
         self.scene, self.more = scene, tuple(more)
         self.rollbacks, self.remembered_at = 0, 0
-        self.remember(0)
+        self._coverage = 0.0
+        self._coverage = self._look()[0]
+        self._take(0)
 
-    def remember(self, step: int) -> None:
-        """Takes the present scene, which step `step` has left, as healthy."""
+    def remember(self, step: int) -> str | None:
+        """Takes the present scene, which step `step` has left, as healthy; or says what is wrong with it."""
+        coverage, trouble = self._look()
+        if trouble is None:
+            self._take(step)
+            self._coverage = coverage
+        return trouble
+
+    def _take(self, step: int) -> None:
         self._good = self.scene.snapshot()
         self._good_more = [snapshot_module(module) for module in self.more]
         self.remembered_at = step
+
+    @torch.no_grad()
+    def _look(self) -> tuple[float, str | None]:
+        """Mean alpha of standard views, and what is wrong with them."""
+        render = self.scene.render(turntable(CHECK_VIEWS, CHECK_SIZE))
+        coverage = float(render.alpha.mean())
+        if not bool(torch.isfinite(render.rgb).all()):
+            return coverage, "the picture is not a number"
+        if coverage < MIN_SHARE * self._coverage:
+            return coverage, "most of the scene has vanished"
+        return coverage, "the scene is empty" if not coverage >= MIN_COVERAGE else None
 
     def before_update(self, loss: Tensor, alpha: Tensor) -> str | None:
         """None for a healthy step, else what is wrong. loss: [], after its backward pass. alpha: [B, H, W, 1] of the
@@ -65,16 +90,9 @@ class Watchdog:
             return "a parameter is not a number"
         return None
 
-    @torch.no_grad()
     def at_the_end(self) -> str | None:
         """None for a finished scene that renders finitely and shows something, else what is wrong."""
-        if trouble := self.after_update():
-            return trouble
-        render = self.scene.render(turntable(CHECK_VIEWS, CHECK_SIZE))
-        if not bool(torch.isfinite(render.rgb).all()):
-            return "the picture is not a number"
-        coverage = float(render.alpha.mean())
-        return self._covers(coverage) if not coverage > MAX_COVERAGE else None
+        return self.after_update() or self._look()[1]
 
     @property
     def exhausted(self) -> bool:
@@ -95,12 +113,14 @@ class Watchdog:
             "more": self._good_more,
             "rollbacks": self.rollbacks,
             "remembered_at": self.remembered_at,
+            "coverage": self._coverage,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave."""
         self._good, self._good_more = state["good"], state["more"]
         self.rollbacks, self.remembered_at = state["rollbacks"], state["remembered_at"]
+        self._coverage = state["coverage"]
 
     @staticmethod
     def _covers(coverage: float) -> str | None:

@@ -28,7 +28,7 @@ STEPS = 12
 
 class Sabotage:
     """Breaks a run at given steps. how: "gradient" makes that of the first parameter NaN, "parameter" makes the
-    parameter itself NaN after the optimiser's step, "render" lets rendering fail, "vanish" moves the scene out of sight.
+    parameter itself NaN after the optimiser's step, "render" lets rendering fail.
     """
 
     def __init__(self, how: str, steps: set[int]) -> None:
