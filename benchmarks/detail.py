@@ -32,14 +32,10 @@ from gen3d.evaluation.evaluate import held_out_cameras, score_renders
 from gen3d.geometry.cameras import Cameras, turntable
 from gen3d.language.prompts import load_prompt_list
 from gen3d.pipeline.field_views import field_surface
-from gen3d.pipeline.generate import initial_scene, optimize
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages import best_sample
-from gen3d.priors.shape_prior import ShapePrior
 from gen3d.representations.pictures import on_white
-from gen3d.runtime.files import slugify
-from gen3d.runtime.interrupt import StopFlag
-from gen3d.runtime.progress import LogReporter
-from gen3d.runtime.run_folder import RunFolder
 from gen3d.training.view_data import corpus_cameras, premultiplied
 
 SHEET = 160
@@ -70,15 +66,15 @@ def measure(draw: Draw, prompt: str, evaluator: Evaluator, gallery: list[str], t
 
 
 def run(
-    config: RunConfig, prior: ShapePrior, truth_of: TruthOf, out: Path, evaluator: Evaluator, gallery: list[str]
+    config: RunConfig, models: Models, truth_of: TruthOf, evaluator: Evaluator, gallery: list[str]
 ) -> tuple[list[dict[str, float]], Tensor]:
     """Measures of the plain sample, the picked one and the asset of one prompt, and pictures of the three and of the
     truth [8, S, S, 3].
     """
     generator = torch.Generator().manual_seed(config.seed)
-    features = prior.text.encode([config.prompt])[0]
-    plain = best_sample(prior, features, single(config), torch.Generator().manual_seed(config.seed))
-    picked = best_sample(prior, features, config, generator)
+    prior, features = models.prior, models.features(config.prompt)
+    plain = best_sample(models, features, single(config), torch.Generator().manual_seed(config.seed))
+    picked = best_sample(models, features, config, generator)
     truth = truth_of(picked)
 
     def drawn(code: Tensor) -> Draw:
@@ -90,9 +86,11 @@ def run(
 
         return draw
 
-    scene = initial_scene(prior, picked, config, generator)
-    with StopFlag() as stop:
-        optimize(scene, prior, features, config, RunFolder(out), LogReporter(), stop, generator)
+    made = Run([config], models)
+    for _ in made.events():
+        pass
+    assert made.scene is not None
+    scene = made.scene
     draws: list[Draw] = [drawn(plain), drawn(picked), partial(on_white, scene.representation)]
     measures = [measure(draw, config.prompt, evaluator, gallery, truth) for draw in draws]
     pictures = [draw(turntable(2, SHEET, start=30.0)) for draw in draws]
@@ -118,20 +116,19 @@ def main() -> None:
 
     prompts = load_prompt_list(args.prompts)
     prompts = prompts[:: max(1, len(prompts) // args.count)][: args.count]
-    prior, corpus = ShapePrior.load(), Corpus(args.corpus)
+    models, corpus = Models(keep=True), Corpus(args.corpus)
+    args.out.mkdir(parents=True, exist_ok=True)
     evaluator, gallery = Evaluator.load(), load_gallery()
     training = corpus.training_indices()
 
     def truth_of(code: Tensor) -> Truth | None:
-        row, distance = prior.nearest_training_row(code)
+        row, distance = models.prior.nearest_training_row(code)
         return true_views(corpus, int(training[row])) if distance < args.nearest else None
 
     found, sheet, labels = [], [], []
     for prompt in prompts:
         config = load_config(None, args.overrides, None, prompt=prompt, seed=args.seed)
-        folder = args.out / slugify(prompt)
-        folder.mkdir(parents=True, exist_ok=True)
-        measures, pictures = run(config, prior, truth_of, folder, evaluator, gallery)
+        measures, pictures = run(config, models, truth_of, evaluator, gallery)
         found.append(measures)
         sheet.append(pictures)
         labels += [f"{prompt}: plain", "", "picked", "", "asset", "", "nearest object", ""]

@@ -43,16 +43,16 @@ def measure(representation: str, size: int, prompt: str, overrides: list[str]) -
 
     from gen3d.config.load import load_config
     from gen3d.geometry.cameras import orbit
-    from gen3d.pipeline.generate import first_scene
-    from gen3d.priors.shape_prior import ShapePrior
+    from gen3d.pipeline.models import Models
+    from gen3d.pipeline.stages import first_scene
     from gen3d.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the command line does
     config = load_config(None, overrides, prompt=prompt, representation=representation)
     torch.manual_seed(config.seed)
-    prior = ShapePrior.load()
-    features = prior.text.encode([prompt])[0]
-    scene = first_scene(prior, features, config, torch.Generator().manual_seed(config.seed)).representation
+    models = Models()
+    generator = torch.Generator().manual_seed(config.seed)
+    scene = first_scene(models, models.features(prompt), config, generator).representation
     cameras = orbit(torch.tensor([30.0]), 20.0, size)
     baseline = resident("VmRSS")
     reset_peak()

@@ -26,19 +26,18 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.load import dump_config, load_config
+from gen3d.config.load import dump_config, load_config, load_stages
 from gen3d.config.schema import RunConfig
 from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
 from gen3d.geometry.cameras import Cameras, turntable
 from gen3d.language.prompts import load_prompt_list
-from gen3d.pipeline.generate import best_draft, first_scene, optimize
-from gen3d.priors.shape_prior import ShapePrior
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages import first_scene
 from gen3d.representations.pictures import on_white, views_of
 from gen3d.runtime.files import slugify
-from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter
-from gen3d.runtime.run_folder import RunFolder
 
 
 @dataclass
@@ -50,25 +49,24 @@ class Asset:
     facts: dict[str, Any]
 
 
-def make(prior: ShapePrior, config: RunConfig, folder: Path, bare: bool) -> Asset:
+def make(models: Models, config: RunConfig, folder: Path, bare: bool) -> Asset:
     """One asset; `folder` gets its config.yaml, by which it is known."""
     began = time.perf_counter()
-    generator = torch.Generator().manual_seed(config.seed)
-    features = prior.text.encode([config.prompt])[0]
     folder.mkdir(parents=True, exist_ok=True)
-    run, reporter = RunFolder(folder), LogReporter()
     if bare:
         config = replace(config, candidates=1, prior=replace(config.prior, candidates=1))
-    with StopFlag() as stop:
-        if config.candidates > 1:
-            scene, generator = best_draft(prior, features, config, run, reporter, stop)
-        else:
-            scene = first_scene(prior, features, config, generator)
-        if not bare:
-            optimize(scene, prior, features, config, run, reporter, stop, generator)
+        generator = torch.Generator().manual_seed(config.seed)
+        scene = first_scene(models, models.features(config.prompt), config, generator)
+    else:
+        run = Run(load_stages(config), models)
+        for _ in run.events():
+            pass
+        assert run.scene is not None
+        scene = run.scene
     seconds = time.perf_counter() - began
     (folder / "config.yaml").write_text(dump_config(config))
-    name, distance = prior.nearest_training_object(scene.code)
+    assert scene.code is not None
+    name, distance = models.prior.nearest_training_object(scene.code)
     render = views_of(scene.representation, held_out_cameras())
     images = (render.rgb + 1 - render.alpha).clamp(0, 1)
     sheet = on_white(scene.representation, turntable(4, 96, start=20.0))
@@ -115,7 +113,7 @@ def main() -> None:
 
     prompts = load_prompt_list(args.prompts)[args.first :][: args.count]
     held_out = set(load_prompt_list(Path("prompts/attributes_heldout.txt")))
-    prior = ShapePrior.load()
+    models = Models(keep=True)
     evaluator, gallery = Evaluator.load(), load_gallery()
     for bare in (False, True)[: 2 if args.bare else 1]:
         out = args.out / ("bare" if bare else "asset")
@@ -123,7 +121,7 @@ def main() -> None:
         for prompt in prompts:
             config = load_config(None, args.overrides, args.preset, prompt=prompt, seed=args.seed)
             folder = out / slugify(prompt)
-            assets[folder] = make(prior, config, folder, bare)
+            assets[folder] = make(models, config, folder, bare)
             facts = assets[folder].facts
             print(f"{facts['seconds']:5.1f} s  {prompt}  (nearest: {facts['nearest']}, {facts['distance']:.2f})")
         report = evaluate(evaluator, gallery, prompts, assets)
