@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -46,13 +47,24 @@ class Batch:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of one prompt: a summary and a folder, or an error."""
+    """What became of one prompt: a summary and a folder, or an error. finished: all its steps were made. begun: it was
+    not left out because the batch was stopped before.
+    """
 
     prompt: str
     seconds: float
     folder: Path | None = None
     summary: str = ""
     error: str = ""
+    finished: bool = True
+    begun: bool = True
+
+    @property
+    def state(self) -> str:
+        """One word for the table."""
+        if not self.begun:
+            return "not begun"
+        return "failed" if self.failed else "ok" if self.finished else "stopped"
 
     @property
     def failed(self) -> bool:
@@ -97,6 +109,7 @@ def run_batch(
     results = []
     for number, config in enumerate(configs, start=1):
         if stop:
+            results += [JobResult(left.prompt, 0.0, finished=False, begun=False) for left in configs[number - 1 :]]
             break
         with open_reporter() as reporter:
             reporter.note(f"[{number}/{len(configs)}] {config.prompt}")
@@ -107,15 +120,22 @@ def run_batch(
 
 
 def summary_table(results: Sequence[JobResult]) -> Table:
-    """One row for every prompt that was begun."""
+    """One row for every prompt."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", "prompt", "time", "result")
     for result in results:
-        outcome = result.error if result.failed else f"{result.summary}\n{result.folder}"
-        mark = Text("failed", "red") if result.failed else Text("ok", "green")
-        table.add_row(mark, Text(result.prompt), f"{result.seconds:.0f} s", Text(outcome))
+        outcome = result.error if result.failed else f"{result.summary}\n{result.folder}" if result.begun else ""
+        if result.state == "stopped":
+            outcome += f"\nIt goes on with: gen3d --resume {shlex.quote(str(result.folder))}"
+        colors = {"ok": "green", "failed": "red"}
+        table.add_row(
+            Text(result.state, colors.get(result.state, "yellow")),
+            Text(result.prompt),
+            f"{result.seconds:.0f} s",
+            Text(outcome),
+        )
     return table
 
 
@@ -132,14 +152,14 @@ def _run_one(
             from gen3d.config.load import load_stages
             from gen3d.pipeline.session import run_in_folder
 
-            summary = run_in_folder(load_stages(config), run, reporter, stop).summary
+            result = run_in_folder(load_stages(config), run, reporter, stop)
     except Exception as error:
         # Whatever one prompt runs into, the rest of the batch is still worth having.
         logger.debug("the run of %r failed", config.prompt, exc_info=True)
         message = str(error) if isinstance(error, Gen3DError) else f"{type(error).__name__}: {error}"
         kept = folder if folder is not None and folder.exists() else None
         return JobResult(config.prompt, time.monotonic() - begin, kept, error=message)
-    return JobResult(config.prompt, time.monotonic() - begin, folder, summary)
+    return JobResult(config.prompt, time.monotonic() - begin, folder, result.summary, finished=result.finished)
 
 
 def _read_prompts(value: object, path: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from gen3d import __version__
 from gen3d.cli.batch import run_batch_file
-from gen3d.cli.commands import COMMANDS, run_command
+from gen3d.cli.commands import COMMANDS, check_no_command_was_meant, run_command
 from gen3d.cli.doctor import run_doctor
 from gen3d.cli.generate import run_prompt
 from gen3d.cli.parsing import INTERRUPTED
@@ -63,6 +63,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if any(name == words[0] for words in COMMANDS):
         return run_command(arguments)
+    check_no_command_was_meant(name)
     return run_prompt(arguments)
 
 

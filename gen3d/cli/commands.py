@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import json
 import sys
 from dataclasses import dataclass
 
 from gen3d.cli.parsing import Parser
 from gen3d.errors import UsageError
+from gen3d.runtime.paths import packaged_weights
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,41 @@ def _find_command(arguments: list[str]) -> tuple[tuple[str, ...], Command]:
     raise UsageError(
         f"'gen3d {group}' needs one of: {', '.join(members)}. To make an object of that name, write: gen3d -- {group}"
     )
+
+
+OTHER_COMMANDS = ("doctor", "recipes", "batch", "version")
+"""The commands that `gen3d.cli` runs itself."""
+
+CUSTOMARY = frozenset(
+    "completion config export help info init install list login ls new run serve start status".split()
+)
+"""What other programs' commands are called; nobody means an object by these."""
+
+
+def check_no_command_was_meant(word: str) -> None:
+    """Raises UsageError for a single word that is nearly a command, or one that other programs have: an asset of that
+    name is hardly what was meant. After `--` every word is a prompt.
+    """
+    if not word.isascii() or not word.isalpha() or not word.islower():
+        return
+    names = sorted({words[0] for words in COMMANDS} | set(OTHER_COMMANDS))
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
+    if near and not _is_an_object(word):
+        raise UsageError(
+            f"'{word}' looks like the command '{near[0]}': write gen3d {near[0]}, or, to make an object of that name, "
+            f"gen3d -- {word}"
+        )
+    if word in CUSTOMARY:
+        raise UsageError(
+            f"gen3d has no command '{word}': gen3d --help lists them. To make an object of that name, write: "
+            f"gen3d -- {word}"
+        )
+
+
+def _is_an_object(word: str) -> bool:
+    """Whether the packaged prior has seen the word."""
+    try:
+        known = json.loads((packaged_weights() / "prior_concepts.json").read_text("utf-8"))["words"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return not {word, word.removesuffix("s")}.isdisjoint(known)

@@ -55,6 +55,7 @@ def run_prompt(arguments: list[str]) -> int:
         return _resume(args)
     from gen3d.config.load import dump_config, is_override, load_config, load_stages
     from gen3d.language.prompts import check_prompt
+    from gen3d.pipeline.preflight import preflight
 
     has_prompt = bool(args.words) and not is_override(args.words[0])
     prompt = check_prompt(args.words[0]) if has_prompt else None
@@ -64,6 +65,7 @@ def run_prompt(arguments: list[str]) -> int:
         raise UsageError('There is no prompt: describe an object, as in gen3d "a wooden chair", or see gen3d --help.')
     config.prompt = check_prompt(config.prompt)
     stages = load_stages(config)
+    preflight(stages)
 
     from gen3d.runtime.doctor import versions
     from gen3d.runtime.run_folder import RunFolder

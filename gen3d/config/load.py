@@ -21,7 +21,7 @@ import yaml
 from gen3d.config.limits import validate
 from gen3d.config.schema import RunConfig
 from gen3d.errors import UsageError
-from gen3d.runtime.files import read_user_text
+from gen3d.runtime.files import read_user_text, user_path
 
 CONFIG_FOLDER = Path(__file__).parent / "recipes"
 MAX_CONFIG_BYTES = 1_000_000
@@ -100,7 +100,7 @@ def find_config(name_or_path: str) -> Path:
     """The YAML file of a shipped name, or the user's file. Raises UsageError where there is neither."""
     looks_like_path = "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith((".yaml", ".yml"))
     if looks_like_path:
-        return Path(name_or_path).expanduser()
+        return user_path(name_or_path)
     return _find_named(name_or_path, "configuration")
 
 

@@ -21,7 +21,7 @@ from gen3d.runtime.run_folder import MIN_FREE_BYTES, existing_ancestor
 if TYPE_CHECKING:
     from rich.table import Table
 
-State = Literal["ok", "missing", "broken"]
+State = Literal["ok", "missing", "broken", "slow"]
 
 MIN_MEMORY_BYTES = 2_000_000_000
 PROBE_TIMEOUT = 120
@@ -112,7 +112,7 @@ def table(checks: Sequence[Check]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"ok": "green", "missing": "yellow", "broken": "red"}
+    styles = {"ok": "green", "missing": "yellow", "broken": "red", "slow": "yellow"}
     rows = Table("", "what", "found", "what to do, or what it would give")
     for check in checks:
         style = "red" if check.required and check.state != "ok" else styles[check.state]
@@ -129,7 +129,8 @@ def probe_machine() -> dict[str, Any]:
         result = json.loads(answer.stdout.strip().rpartition("\n")[2])
         return result if isinstance(result, dict) else {}
     except subprocess.TimeoutExpired:
-        reason = f"no answer within {PROBE_TIMEOUT} s"
+        slow = f"no answer within {PROBE_TIMEOUT} s: the disk may be slow or cold, so try once more"
+        return {"torch_slow": slow, "kernels_slow": slow}
     except (OSError, ValueError) as error:
         reason = f"importing it ended Python ({type(error).__name__})"
     return {"torch_error": reason, "kernels_error": reason}
@@ -138,6 +139,8 @@ def probe_machine() -> dict[str, Any]:
 def check_torch(probe: Mapping[str, Any]) -> Check:
     if "torch" in probe:
         return Check("PyTorch", "ok", str(probe["torch"]), required=True)
+    if "torch_slow" in probe:
+        return Check("PyTorch", "slow", str(probe["torch_slow"]), "nothing is known to be wrong")
     state: State = "broken" if importlib.util.find_spec("torch") else "missing"
     detail = str(probe.get("torch_error", "not found"))
     return Check("PyTorch", state, detail, "install it with 'pip install torch torchvision'", required=True)
@@ -150,10 +153,7 @@ def check_device(probe: Mapping[str, Any]) -> Check:
 
 
 def check_threads(probe: Mapping[str, Any], environment: Mapping[str, str]) -> Check:
-    try:
-        usable = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        usable = os.cpu_count() or 1
+    usable = usable_cores()
     policy = environment.get("OMP_WAIT_POLICY", "not set")
     detail = f"{usable} cores, {probe.get('threads', '?')} torch threads, OMP_WAIT_POLICY={policy}"
     if policy.lower() == "passive":
@@ -257,7 +257,24 @@ def versions() -> dict[str, str]:
     """Versions that decide a run's result, for its manifest; nothing is imported for it."""
     names = ("gen3d", "torch", "numpy", "safetensors", "diffusers", "transformers", "open_clip_torch", "gsplat")
     found = {name: version for name in names if (version := _version(name)) is not None}
-    return {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}", **found}
+    machine = {"platform": f"{sys.platform}-{platform.machine()}", "threads": str(threads())}
+    return {"python": platform.python_version(), **machine, **found}
+
+
+def threads() -> int:
+    """How many threads torch will use: sums that are shared out differently round differently."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return usable_cores()
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
 
 
 def _version(distribution: str) -> str | None:

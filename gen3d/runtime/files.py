@@ -46,6 +46,14 @@ def slugify(prompt: str) -> str:
     return f"{slug}-prompt" if _RESERVED.fullmatch(slug) else slug
 
 
+def user_path(text: str | Path) -> Path:
+    """The path that a user wrote, with `~` expanded. Raises UsageError where it names a user that does not exist."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"The path {str(text)[:200]} names a home folder that does not exist: write it out.") from None
+
+
 def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:
     """The contents of a small file that a user named; `kind` says in errors what it was meant to be."""
     try:

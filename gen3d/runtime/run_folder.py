@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.runtime.files import slugify
+from gen3d.runtime.files import slugify, user_path
 
 MIN_FREE_BYTES = 50_000_000
 """Free disk space below which a run is not started; a default run writes about a tenth of it."""
@@ -44,7 +44,7 @@ class RunFolder:
         Raises Gen3DError where the folder cannot be made or written, or the disk has too little space; folders that
         were made on the way are removed again.
         """
-        parent = Path(out).expanduser() / slugify(recipe)
+        parent = user_path(out) / slugify(recipe)
         made: list[Path] = []
         try:
             _check_space(parent)
@@ -68,7 +68,7 @@ class RunFolder:
 
         Raises UsageError for a path that is no run folder.
         """
-        folder = Path(path).expanduser()
+        folder = user_path(path)
         if not (folder / MANIFEST[0]).is_file():
             raise UsageError(f"{folder} is no run folder, as it holds no {MANIFEST[0]}: runs lie below --out.")
         for left in folder.glob("**/.*"):

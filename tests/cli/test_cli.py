@@ -65,6 +65,13 @@ def check_refusal(answer: subprocess.CompletedProcess[str], code: int, message: 
         (["batch"], "There is no batch file"),
         (["batch", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["doctor", "--frobnicate"], "gen3d doctor --help"),
+        (["rendr", "x.glb"], "'rendr' looks like the command 'render'"),
+        (["evalute"], "gen3d -- evalute"),
+        (["completion"], "has no command 'completion'"),
+        (["a chair", "--out", "~nosuchuser/x"], "a home folder that does not exist"),
+        (["--resume", "nowhere"], "nowhere is no run folder"),
+        (["a chair", "--resume", "nowhere"], "give --resume and its folder alone"),
+        (["--resume", "nowhere", "--steps", "3"], "give --resume and its folder alone"),
     ],
 )
 def test_bad_usage_is_refused(tmp_path: Path, arguments: list[str | bytes], message: str) -> None:

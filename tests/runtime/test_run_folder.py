@@ -10,7 +10,7 @@ import pytest
 
 from gen3d.config.load import dump_config, load_config
 from gen3d.config.schema import RunConfig
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.run_folder import RunFolder
 
 
@@ -133,3 +133,31 @@ def test_file_that_does_not_fit_leaves_no_half(tmp_path: Path, limit: int, left:
         assert files_below(folder) == left
     else:
         assert files_below(tmp_path) == []
+
+
+def test_a_run_folder_is_opened_again_without_what_a_killed_process_left(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "mini", "a chair")
+    run.write_manifest("prompt: a chair", "gen3d", {}, 0)
+    run.write_bytes("splats.ply", b"x")
+    left = [run.folder / ".123-turntable.mp4", run.path("checkpoints/.partial-000001.safetensors")]
+    for path in left:
+        path.write_bytes(b"half")
+    (run.folder / ".hidden").write_bytes(b"the user's own")
+    again = RunFolder.open(run.folder)
+    assert again.folder == run.folder
+    assert files_below(run.folder) == [
+        ".hidden", "checkpoints", "command.txt", "config.yaml", "splats.ply", "versions.json"
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no run folder"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "finished"),
+    [(None, False), ("{", False), ("[]", False), ('{"finished": false}', False), ('{"finished": true}', True)],
+)
+def test_a_run_is_finished_when_its_last_file_says_so(tmp_path: Path, metrics: str | None, finished: bool) -> None:
+    run = RunFolder.create(tmp_path, "mini", "a chair")
+    if metrics is not None:
+        run.write_text("metrics.json", metrics)
+    assert run.is_finished is finished
