@@ -1,8 +1,9 @@
 """The in-house CLIP: open_clip's own classes at a size that two CPU cores train in half an hour.
 
-The image tower is a narrow ModifiedResNet on 64-pixel images, the text tower a three-layer causal transformer pooled at
-the end token. Measured forward and backward on one core, images a second: ModifiedResNet [1,2,2,1] width 24: 207,
-width 32: 126; ViT of 16-pixel patches, 6 x 256: 139; timm resnet10t: 112.
+It is trained as open_clip's class and loaded as a `ClipNetwork`, which needs no open_clip. The image tower is a narrow
+ModifiedResNet on 64-pixel images, the text tower a three-layer causal transformer pooled at the end token. Measured
+forward and backward on one core, images a second: ModifiedResNet [1,2,2,1] width 24: 207, width 32: 126; ViT of
+16-pixel patches, 6 x 256: 139; timm resnet10t: 112.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from open_clip.model import CLIP
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from gen3d.encoders.clip_network import ClipNetwork
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError
 from gen3d.runtime.tensors import save_tensors
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 WEIGHTS_NAME = "clip.safetensors"
 VOCABULARY_NAME = "clip_vocab.json"
@@ -34,7 +38,9 @@ def mini_config() -> dict[str, Any]:
 
 
 def build_clip(config: Mapping[str, Any], vocab_size: int) -> CLIP:
-    """A CLIP with random weights (torch's global generator) for a vocabulary of `vocab_size` tokens."""
+    """A CLIP with random weights (torch's global generator) for a vocabulary of `vocab_size` tokens, to be trained."""
+    from open_clip.model import CLIP  # imports timm and torchvision: seconds, which only training spends
+
     model_config = copy.deepcopy(dict(config["model_cfg"]))
     model_config["text_cfg"]["vocab_size"] = vocab_size
     model = CLIP(**model_config)
@@ -50,7 +56,7 @@ def normalise_images(images: Tensor, config: Mapping[str, Any]) -> Tensor:
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+def encode_text(model: CLIP | ClipNetwork, tokens: Tensor) -> Tensor:
     """Unit text features [B, D] of tokens [B, L]: `model.encode_text` without the columns that are all padding.
 
     The transformer is causal and pooled at the end token, so padding behind it cannot change the result; captions fill
@@ -80,8 +86,8 @@ def save_clip(
     return folder / WEIGHTS_NAME
 
 
-def load_clip(folder: Path | str) -> tuple[CLIP, WordTokenizer, dict[str, Any]]:
-    """Model (fp32, in evaluation mode), tokenizer and configuration that `save_clip` wrote.
+def load_clip(folder: Path | str) -> tuple[ClipNetwork, WordTokenizer, dict[str, Any]]:
+    """Model (fp32, frozen, in evaluation mode), tokenizer and configuration that `save_clip` wrote.
 
     Raises Gen3DError where the files are missing, damaged, or of another model.
     """
@@ -91,11 +97,11 @@ def load_clip(folder: Path | str) -> tuple[CLIP, WordTokenizer, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {})["config"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = build_clip(config, tokenizer.vocab_size)
-        model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+        state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+        model = ClipNetwork.with_weights(config["model_cfg"], tokenizer.vocab_size, state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise Gen3DError(
             f"The evaluator's weights {path} cannot be read ({reason}): write them again with 'gen3d train clip'."
         ) from None
-    return model.eval().requires_grad_(False), tokenizer, config
+    return model, tokenizer, config
