@@ -1,8 +1,8 @@
 """The view prior: diffusion of RGBA views, conditioned on the coarse view of a decoded field, the text and the camera.
 
 A field of limited resolution holds shape and colour; edges and texture are what is left, so the network predicts the
-residual to the coarse view. Images are folded 4 x 4 to 16 x 16 (pixel unshuffle) and pass through diffusers' own
-`UNet2DModel`; the path is the rectified flow of diffusers' `FlowMatchEulerDiscreteScheduler`, z_t = (1 - t) x + t e.
+residual to the coarse view. Images are folded 4 x 4 to 16 x 16 (pixel unshuffle) and pass through a small U-Net; the
+path is the rectified flow of diffusers' `FlowMatchEulerDiscreteScheduler`, z_t = (1 - t) x + t e.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from gen3d.encoders.minilm import FEATURES
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
+from gen3d.priors.unet import UNet
 from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.tensors import read_metadata, save_tensors
 
@@ -42,17 +43,11 @@ class ViewPrior(nn.Module):
     text_scale: Tensor
 
     def __init__(self, widths: tuple[int, ...] = (96, 160), layers: int = 1, groups: int = 8) -> None:
-        from diffusers.models.unets.unet_2d import UNet2DModel  # takes a second to import, so only where it is used
-
         super().__init__()
         self.sizes = {"widths": list(widths), "layers": layers, "groups": groups}
         folded = RGBA * FOLD**2
-        self.unet = UNet2DModel(
-            sample_size=VIEW_SIZE // FOLD, in_channels=2 * folded, out_channels=folded,
-            block_out_channels=tuple(widths), layers_per_block=layers, norm_num_groups=groups,
-            down_block_types=("DownBlock2D",) * len(widths), up_block_types=("UpBlock2D",) * len(widths),
-            add_attention=False, class_embed_type="identity",
-        ).to(memory_format=torch.channels_last)  # fmt: skip
+        self.unet = UNet(2 * folded, folded, tuple(widths), layers, groups)
+        self.unet.to(memory_format=torch.channels_last)
         nn.init.zeros_(self.unet.conv_out.weight)
         condition = 4 * widths[0]  # the size of the network's embedding of the time, to which the rest is added
         self.text = nn.Sequential(nn.Linear(FEATURES, 128), nn.SiLU(), nn.Linear(128, condition))
@@ -89,7 +84,7 @@ class ViewPrior(nn.Module):
         standard = (text - self.text_mean) * self.text_scale
         condition = self.text(standard) + self.camera(camera)
         folded = F.pixel_unshuffle(images, FOLD)
-        answer = self.unet(folded, 1000 * t, class_labels=condition).sample
+        answer = self.unet(folded, 1000 * t, condition)
         correction = F.pixel_shuffle(answer, FOLD).permute(0, 2, 3, 1)
         return coarse + skip * residual + out * correction
 
@@ -110,6 +105,7 @@ class ViewPrior(nn.Module):
         steps: int = 8,
     ) -> Tensor:
         """Samples views [B, 64, 64, 4] in 0..1: the coarse ones noised to time `start` and denoised in `steps`."""
+        # Diffusers takes seconds to import, and a run that only asks for the expected views needs none of it.
         from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
         scheduler = FlowMatchEulerDiscreteScheduler()
@@ -138,8 +134,10 @@ class ViewPrior(nn.Module):
         if not path.is_file():
             raise Gen3DError(f"The view prior '{VIEW_FILE}' is not in '{folder}': train one with 'gen3d train view'.")
         try:
-            prior = ViewPrior(**json.loads(read_metadata(path)["sizes"]))
-            prior.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+            with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+                prior = ViewPrior(**json.loads(read_metadata(path)["sizes"]))
+            prior.load_state_dict({name: value.float() for name, value in load_file(path).items()}, assign=True)
+            prior.unet.to(memory_format=torch.channels_last)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise Gen3DError(f"The view prior in '{folder}' does not fit this version of gen3d: {error}") from error
         return prior.eval().requires_grad_(False)
