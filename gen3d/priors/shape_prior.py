@@ -186,11 +186,12 @@ class ShapePrior:
                     "'gen3d train prior'."
                 )
         try:
-            code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
-            code.load_state_dict(_dequantize(load_file(folder / CODE_FILE)))
+            with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+                code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
+                denoiser = CodeDenoiser(code.shape_size + code.color_size)
+            code.load_state_dict(_dequantize(load_file(folder / CODE_FILE)), assign=True)
+            denoiser.load_state_dict(_to_float(load_file(folder / DENOISER_FILE)), assign=True)
             decoder = FieldDecoder.of_state(code, _to_float(load_file(folder / DECODER_FILE)))
-            denoiser = CodeDenoiser(code.shape_size + code.color_size)
-            denoiser.load_state_dict(_to_float(load_file(folder / DENOISER_FILE)))
             tensors, metadata = load_file(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
             training = TrainingObjects(
                 tensors["codes"].float(), json.loads(metadata["names"]), float(metadata["spacing"])
@@ -220,7 +221,7 @@ def _quantize(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
-        name: value.float() * stored[f"{name}.scale"] if value.dtype == torch.int8 else value
+        name: value * stored[f"{name}.scale"] if value.dtype == torch.int8 else value
         for name, value in stored.items()
         if not name.endswith(".scale")
     }
