@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from skimage.color import rgb2lab
 
 COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.08, 0.10),
@@ -44,14 +45,23 @@ _SHADES: dict[str, tuple[tuple[float, float, float], ...]] = {
 _NAMES = tuple(COLORS)
 _PROTOTYPES = np.array([rgb for name in _NAMES for rgb in (COLORS[name], *_SHADES[name])])
 _OWNER = np.array([index for index, name in enumerate(_NAMES) for _ in range(1 + len(_SHADES[name]))])
-_PROTOTYPES_LAB = rgb2lab(_PROTOTYPES)
 
 
 def _nearest_indices(rgb: np.ndarray) -> np.ndarray:
     """Index into `COLORS` of the closest word for colours [N, 3]: CIE76 distance to the nearest prototype."""
-    lab = rgb2lab(np.clip(rgb, 0.0, 1.0))
-    distance = ((lab[:, None] - _PROTOTYPES_LAB[None]) ** 2).sum(-1)  # [N, prototypes]
+    distance = ((_lab(np.clip(rgb, 0.0, 1.0))[:, None] - _prototypes_lab()[None]) ** 2).sum(-1)  # [N, prototypes]
     return _OWNER[distance.argmin(1)]
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    from skimage.color import rgb2lab  # takes scipy with it, which whoever only reads the words needs not wait for
+
+    return np.asarray(rgb2lab(rgb))
+
+
+@cache
+def _prototypes_lab() -> np.ndarray:
+    return _lab(_PROTOTYPES)
 
 
 def nearest_color(rgb: np.ndarray | tuple[float, float, float] | list[float]) -> str:

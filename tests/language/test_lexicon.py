@@ -128,3 +128,10 @@ def test_an_object_has_every_name_of_its_entry() -> None:
     assert "potted plant" in lexicon.names_of("peace lily")
     assert "peace lily" not in lexicon.names_of("potted plant")  # other objects are called so, but not first
     assert lexicon.names_of("no such thing") == {"no such thing"}
+
+
+def test_names_of_are_those_of_all_entries_that_begin_with_the_noun() -> None:
+    entries = [entry for kind in ("nouns", "models") for entry in LEXICON[kind].values() if entry]
+    for noun in {entry[0] for entry in entries} | {"something else"}:
+        expected = {noun, *lexicon.nouns(noun)}.union(*(entry for entry in entries if entry[0] == noun))
+        assert lexicon.names_of(noun) == expected
