@@ -70,6 +70,17 @@ def encode_text(model: CLIP | ClipNetwork, tokens: Tensor) -> Tensor:
     return torch.nn.functional.normalize(pooled @ model.text_projection, dim=-1)
 
 
+@torch.no_grad()
+def encode_texts(model: ClipNetwork, tokens: Tensor, rows: int = 128) -> Tensor:
+    """Unit text features [B, D] of any number of tokens [B, L], `rows` at a time.
+
+    Texts of about one length go together: padding costs as much as words, and names are much shorter than sentences.
+    """
+    order = (tokens != 0).sum(1).argsort(stable=True)
+    parts = [encode_text(model, tokens[part]) for part in order.split(rows)]
+    return torch.cat(parts)[order.argsort()]
+
+
 def save_clip(
     state: Mapping[str, Tensor], tokenizer: WordTokenizer, config: Mapping[str, Any], folder: Path | str
 ) -> Path:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gen3d.encoders.clip_mini import GALLERY_NAME, WEIGHTS_NAME, encode_text, load_clip
+from gen3d.encoders.clip_mini import GALLERY_NAME, WEIGHTS_NAME, encode_texts, load_clip
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.language.phrases import TEMPLATES
 from gen3d.runtime.paths import packaged_weights
@@ -65,7 +65,7 @@ class Evaluator:
         return cls(
             "gen3d-clip-mini",
             lambda images: model.encode_image(images.contiguous(memory_format=torch.channels_last)),
-            lambda texts: encode_text(model, tokenizer(texts)),
+            lambda texts: encode_texts(model, tokenizer(texts)),
             image_size=int(config["model_cfg"]["vision_cfg"]["image_size"]),
             mean=config["preprocess_cfg"]["mean"],
             std=config["preprocess_cfg"]["std"],
@@ -97,7 +97,7 @@ class Evaluator:
         return cls(
             f"{name}/{pretrained or 'random'}",
             model.encode_image,
-            lambda texts: model.encode_text(tokenizer(texts)),
+            lambda texts: torch.cat([model.encode_text(part) for part in tokenizer(texts).split(BATCH)]),
             image_size=size if isinstance(size, int) else int(size[0]),
             mean=model.visual.image_mean,
             std=model.visual.image_std,
@@ -122,12 +122,11 @@ class Evaluator:
         if not texts:
             raise ValueError("There is no text to encode.")
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for start in range(0, len(new), BATCH):
-            part = new[start : start + BATCH]
-            filled = [template.format(text) for text in part for template in self.templates]
+        if new:
+            filled = [template.format(text) for text in new for template in self.templates]
             units = F.normalize(self._text_tower(filled), dim=-1)
-            means = F.normalize(units.view(len(part), len(self.templates), -1).mean(1), dim=-1)
-            self._known.update(zip(part, means, strict=True))
+            means = F.normalize(units.view(len(new), len(self.templates), -1).mean(1), dim=-1)
+            self._known.update(zip(new, means, strict=True))
         return torch.stack([self._known[text] for text in texts])
 
 

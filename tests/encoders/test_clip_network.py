@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from gen3d.encoders.clip_mini import build_clip, encode_text, load_clip, mini_config, normalise_images, save_clip
+from gen3d.encoders.clip_mini import (
+    build_clip,
+    encode_text,
+    encode_texts,
+    load_clip,
+    mini_config,
+    normalise_images,
+    save_clip,
+)
 from gen3d.encoders.clip_network import ClipNetwork
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError
@@ -79,6 +87,15 @@ def test_the_packaged_models_equal_open_clips(folder: Path) -> None:
     assert theirs.logit_scale == ours.logit_scale
     assert not ours.training
     assert not any(parameter.requires_grad for parameter in ours.parameters())
+
+
+def test_many_texts_are_encoded_together_in_their_order() -> None:
+    model, tokenizer, _ = load_clip(packaged_weights() / "guide")
+    texts = [text for index in range(6) for text in (f"chair {index}", f"a long text about {index} red wooden chairs")]
+    together = encode_texts(model, tokenizer(texts), rows=5)
+    alone = torch.cat([encode_text(model, tokenizer([text])) for text in texts])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert not torch.allclose(together, alone.flip(0), atol=1e-2)
 
 
 @pytest.mark.parametrize(
