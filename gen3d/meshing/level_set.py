@@ -6,21 +6,21 @@ The level set is not a setting: it is the one whose silhouettes agree best with 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fast_simplification
 import numpy as np
 import torch
-import trimesh
-from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 from torch import Tensor
 
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
 from gen3d.meshing.manifold import make_manifold
-from gen3d.rendering.components import belonging
+from gen3d.rendering.components import belonging, signed_volumes
 from gen3d.rendering.mesh import rasterize, vertex_normals
+
+if TYPE_CHECKING:
+    import trimesh
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,13 @@ _SILHOUETTE_VIEWS = 8
 _REFINEMENTS = 5
 
 
-def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
-    """The surface occupancy = level, closed and oriented outward; larger values are inside.
+def extract_surface(occupancy: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """The surface occupancy = level, closed and oriented outward; larger values are inside: vertices [V, 3] float64,
+    faces [F, 3] int64.
 
     occupancy: [D, H, W] in z, y, x order, sampled at the centres (i + 0.5) * 2 / size - 1 of the cells that fill the
-    cube [-1, 1]^3. Floaters and enclosed voids are dropped (see `rendering.parts`). Raises Gen3DError where the field
-    does not cross `level`.
+    cube [-1, 1]^3. Floaters and enclosed voids are dropped (see `rendering.components`). Raises Gen3DError where the
+    field does not cross `level`.
     """
     field = np.asarray(occupancy, dtype=np.float32)
     if field.ndim != 3 or min(field.shape) < 2:
@@ -55,13 +56,21 @@ def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
     padded = np.pad(field, 1, constant_values=min(low, level - slack))  # closes what touches the cube's faces
     indices, faces, _, _ = marching_cubes(padded, level)
     size = np.array(field.shape)
-    vertices = ((indices - 1 + 0.5) * 2 / size - 1)[:, ::-1]  # z, y, x -> x, y, z
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    if mesh.volume < 0:
-        mesh.invert()
-    mesh.update_faces(belonging(mesh.vertices, mesh.faces))
-    mesh.remove_unreferenced_vertices()
-    return mesh
+    vertices = np.ascontiguousarray(((indices - 1 + 0.5) * 2 / size - 1)[:, ::-1], np.float64)  # z, y, x -> x, y, z
+    faces = faces.astype(np.int64)
+    if signed_volumes(vertices, faces).sum() < 0:
+        faces = np.ascontiguousarray(faces[:, ::-1])
+    faces = faces[belonging(vertices, faces)]
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    return vertices[used], (used.cumsum() - 1)[faces]
+
+
+def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
+    """`extract_surface` as a mesh."""
+    import trimesh  # takes most of a second to import, which a run does not spend before its first step
+
+    return trimesh.Trimesh(*extract_surface(occupancy, level), process=False)
 
 
 def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
@@ -69,6 +78,9 @@ def decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
 
     A mesh that is small enough already, or that would not stay closed, is returned as it is.
     """
+    import fast_simplification
+    import trimesh
+
     if len(mesh.faces) <= faces:
         return mesh
     closed = mesh.is_volume
@@ -187,6 +199,8 @@ def mesh_from_surface(
     surface: trimesh.Trimesh, views: tuple[Tensor, Tensor], cameras: Cameras, *, max_faces: int = 30000
 ) -> tuple[trimesh.Trimesh, dict[str, Any]]:
     """`surface`, decimated, in the colours of the renders. Arguments and results as of `mesh_from_field`, no level."""
+    import trimesh
+
     rgb, alpha = (view.detach().cpu().float() for view in views)
     cameras = cameras.to("cpu")
     mesh = decimate(surface, max_faces)
@@ -227,6 +241,8 @@ def _sample(image: Tensor, pixels: Tensor) -> Tensor:
 
 def _fill_unseen(colors: np.ndarray, seen: np.ndarray, vertices: np.ndarray) -> None:
     """Gives points that are not seen the distance-weighted colour of the four nearest that are, in place."""
+    from scipy.spatial import cKDTree
+
     if seen.all():
         return
     if not seen.any():

@@ -11,7 +11,7 @@ from torch import Tensor
 from gen3d.config.schema import FieldGuidanceConfig, OptimizationConfig
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras, random_orbit
-from gen3d.meshing.level_set import extract_mesh
+from gen3d.meshing.level_set import extract_surface
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.rendering.mesh import vertex_normals
 from gen3d.representations.shape import Shape
@@ -26,13 +26,12 @@ def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> Shape:
 
     Raises Gen3DError when the field has no surface.
     """
-    distances = prior.distance_grid(code, grid)
+    field = prior.field(code)
+    distances = prior.distance_grid(code, grid, field)
     if not bool((distances < 0).any() and (distances > 0).any()):
         raise Gen3DError("The shape prior drew an empty shape; try another seed or a simpler prompt.")
-    mesh = extract_mesh(-distances.numpy(), 0.0)
-    vertices = torch.from_numpy(mesh.vertices.copy()).float()
-    faces = torch.from_numpy(mesh.faces.copy()).int()
-    field = prior.field(code)
+    found = extract_surface(-distances.numpy(), 0.0)
+    vertices, faces = torch.from_numpy(found[0]).float(), torch.from_numpy(found[1]).int()
     albedo = torch.cat([prior.decoder.query(field, chunk[None])[1][0] for chunk in vertices.split(65536)])
     return Shape(vertices, faces, vertex_normals(vertices, faces), albedo, distances)
 

@@ -130,13 +130,14 @@ class ShapePrior:
         return self.decoder.decode(*self.split(codes))
 
     @torch.no_grad()
-    def distance_grid(self, codes: Tensor, size: int) -> Tensor:
+    def distance_grid(self, codes: Tensor, size: int, field: DecodedField | None = None) -> Tensor:
         """Signed distances [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3 of one code [1, K].
 
-        Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
+        Farther than `DECODED_BAND` from the coarse surface they are those of the linear code. field: what the code
+        decodes to, for whoever has it already.
         """
         points = cell_centers(size).view(1, -1, 3)
-        field = self.field(codes)
+        field = self.field(codes) if field is None else field
         distances = sample_volume(field.distance, points)[0, :, 0]
         near = distances.abs() < DECODED_BAND
         if bool(near.any()):

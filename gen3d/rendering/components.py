@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 MIN_PART = 0.005
 """Separate parts with this share of the whole volume belong to the object wherever they are."""
@@ -33,6 +32,8 @@ def belonging(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     while waiting.any() and reached.any():
         # Part by part outward: what is near to a part that belongs, belongs.
         candidates = np.flatnonzero(waiting[label])
+        from scipy.spatial import cKDTree  # here, as few shapes come in parts and it is slow to import
+
         gaps, _ = cKDTree(vertices[reached[label]]).query(vertices[candidates], distance_upper_bound=NEAR)
         reached = np.zeros_like(kept)
         reached[label[candidates[np.isfinite(gaps)]]] = True
@@ -47,6 +48,12 @@ def _parts(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
     parts, label = connected_components(graph, directed=False)
+    return label, np.bincount(label[faces[:, 0]], signed_volumes(vertices, faces), minlength=parts)
+
+
+def signed_volumes(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """What each triangle adds [F] to the volume of a closed surface that is counter-clockwise from outside: that of its
+    tetrahedron with the origin.
+    """
     corners = np.asarray(vertices, np.float64)[faces]
-    signed = np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
-    return label, np.bincount(label[faces[:, 0]], signed, minlength=parts)
+    return np.asarray(np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)

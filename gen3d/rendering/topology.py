@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fast_simplification
 import numpy as np
 import torch
-import trimesh
-from scipy.sparse import coo_matrix, diags, identity
-from scipy.sparse.linalg import splu
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import trimesh
+
+# trimesh and scipy together take a second to import. Every recipe needs the connections of a mesh, few need the rest:
+# it imports them where it uses them.
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ class Diffusion:
     """
 
     def __init__(self, topology: Topology, strength: float) -> None:
+        from scipy.sparse import coo_matrix, diags, identity
+        from scipy.sparse.linalg import splu
+
         low, high = topology.edges[:, :2].long().cpu().numpy().T
         count = topology.vertices
         ones = np.ones(len(low))
@@ -136,6 +141,9 @@ def simplify(vertices: Tensor, faces: Tensor, count: int) -> tuple[Tensor, Tenso
 
     A mesh that is small enough already, or that would not stay closed, is returned as it is.
     """
+    import fast_simplification
+    import trimesh
+
     if len(faces) <= count:
         return vertices, faces.int()
     whole = trimesh.Trimesh(vertices.cpu().numpy(), faces.cpu().numpy(), process=False)
@@ -153,11 +161,15 @@ def simplify(vertices: Tensor, faces: Tensor, count: int) -> tuple[Tensor, Tenso
 
 def sphere(radius: float = 0.5, subdivisions: int = 4) -> tuple[Tensor, Tensor]:
     """An icosphere of 20 * 4^subdivisions triangles: vertices [V, 3] and faces [F, 3] int32."""
+    import trimesh
+
     return _tensors(trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius))
 
 
 def box(extents: tuple[float, float, float] = (1.0, 1.0, 1.0), subdivisions: int = 0) -> tuple[Tensor, Tensor]:
     """A box around the origin of 12 * 4^subdivisions triangles: vertices [V, 3] and faces [F, 3] int32."""
+    import trimesh
+
     mesh = trimesh.creation.box(extents)
     for _ in range(subdivisions):
         mesh = mesh.subdivide()

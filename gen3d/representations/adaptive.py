@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from gen3d.config.schema import SplatsConfig
@@ -119,6 +118,8 @@ def fill_enclosed(density: Tensor) -> Tensor:
     Splats lie on the surface, so the space they enclose is empty: at a high level one gap in the shell would turn the
     object into a thin double wall.
     """
+    from scipy.ndimage import binary_fill_holes  # slow to import, and needed at the end of a run alone
+
     shell = density > _SHELL * density.max()
     enclosed = torch.from_numpy(binary_fill_holes(shell.numpy())) & ~shell
     return torch.where(enclosed, density.max(), density)

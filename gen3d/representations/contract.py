@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-import trimesh
 from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.rendering.views import Render
+
+if TYPE_CHECKING:
+    import trimesh
 
 
 class Representation(Protocol):

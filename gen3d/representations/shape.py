@@ -7,15 +7,18 @@ and from other representations (`gen3d.representations.initialisers`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Shape:
 
     def nearest_lit(self, points: Tensor) -> Tensor:
         """Lit colour [N, 3] of the vertex nearest to each of the points [N, 3]."""
+        from scipy.spatial import cKDTree  # not needed for most shapes, and slow to import
+
         if not self._tree:
             self._tree.append(cKDTree(self.vertices.numpy()))
         _, index = self._tree[0].query(points.detach().numpy().astype(np.float64), workers=-1)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from skimage.measure import marching_cubes
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -294,6 +293,8 @@ class VolumeScene(torch.nn.Module):
 
     def _solid(self) -> np.ndarray:
         """Whether the cells [S, S, S] are inside. No view sees a void, so what is enclosed counts."""
+        from scipy import ndimage  # here, as other recipes import this module too and should not wait for it
+
         filled: np.ndarray = ndimage.binary_fill_holes(self._coarse_field().numpy() > float(self.level))
         return filled
 
@@ -301,6 +302,8 @@ class VolumeScene(torch.nn.Module):
         """By how much, on the mean, the field deep inside lies below `firm`. A network that is pulled at its surface
         changes everywhere, and nothing else would hold it there.
         """
+        from scipy import ndimage
+
         size = self.occupancy.resolution
         if self._deep is None:
             deep = ndimage.binary_erosion(self._solid(), iterations=_SKIN)

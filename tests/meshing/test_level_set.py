@@ -7,7 +7,14 @@ import trimesh
 
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras, orbit
-from gen3d.meshing.level_set import choose_level, decimate, extract_mesh, mesh_from_field, vertex_colors
+from gen3d.meshing.level_set import (
+    choose_level,
+    decimate,
+    extract_mesh,
+    extract_surface,
+    mesh_from_field,
+    vertex_colors,
+)
 from gen3d.rendering.mesh import render_mesh
 from gen3d.rendering.tetrahedra import Lattice, crossings, march
 
@@ -67,6 +74,17 @@ def test_floaters_and_voids_are_dropped() -> None:
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.02)
     apart = np.maximum(ball(48, 0.4, (-0.5, 0, 0)), ball(48, 0.3, (0.5, 0, 0)))
     assert extract_mesh(apart, 0.0).body_count == 2
+
+
+def test_the_surface_is_the_mesh_as_arrays_without_what_was_dropped() -> None:
+    field = np.maximum(ball(48, 0.7), ball(48, 0.09, (0.85, 0.85, 0.85)))
+    vertices, faces = extract_surface(field, 0.0)
+    assert (vertices.dtype, faces.dtype) == (np.float64, np.int64)
+    assert np.abs(vertices).max() < 0.75
+    assert sorted(set(faces.ravel())) == list(range(len(vertices)))
+    mesh = extract_mesh(field, 0.0)
+    np.testing.assert_array_equal(mesh.vertices, vertices)
+    np.testing.assert_array_equal(mesh.faces, faces)
 
 
 def test_values_exactly_at_the_level_keep_it_closed() -> None:

@@ -13,6 +13,7 @@ from gen3d.errors import Gen3DError
 from gen3d.pipeline.models import Models
 from gen3d.pipeline.selection import load_guide, match_log_odds
 from gen3d.pipeline.stages import best_sample
+from gen3d.priors.decoder import DecodedField
 from gen3d.priors.shape_prior import ShapePrior
 
 
@@ -43,8 +44,8 @@ def test_a_code_that_decodes_to_nothing_comes_last(
 ) -> None:
     whole = ShapePrior.distance_grid
 
-    def emptied(self: ShapePrior, code: torch.Tensor, size: int) -> torch.Tensor:
-        grid = whole(self, code, size)
+    def emptied(self: ShapePrior, code: torch.Tensor, size: int, field: DecodedField) -> torch.Tensor:
+        grid = whole(self, code, size, field)
         return grid.abs() + 1 if torch.equal(code, codes[1:2]) else grid
 
     monkeypatch.setattr(ShapePrior, "distance_grid", emptied)

@@ -28,6 +28,12 @@ def test_the_mean_code_is_a_sphere(tiny_prior: ShapePrior) -> None:
     assert 4 / 3 * torch.pi * 0.5**3 / 8 < inside < 4 / 3 * torch.pi * 0.62**3 / 8
 
 
+def test_a_field_that_is_decoded_already_gives_the_same_distances(tiny_prior: ShapePrior) -> None:
+    code = tiny_prior.training.codes[1:2]
+    field = tiny_prior.field(code)
+    assert torch.equal(tiny_prior.distance_grid(code, 24, field), tiny_prior.distance_grid(code, 24))
+
+
 def test_the_nearest_training_object_of_a_training_code_is_itself(tiny_prior: ShapePrior) -> None:
     name, distance = tiny_prior.nearest_training_object(tiny_prior.training.codes[2:3])
     assert name == "c"
