@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from gen3d.pipeline.events import Event, PhaseBegan, Said, StepEvent
-from gen3d.pipeline.outputs import write_preview
 from gen3d.runtime.progress import Reporter
 from gen3d.runtime.run_folder import RunFolder
 from gen3d.runtime.step_times import REST
@@ -41,6 +40,8 @@ class Preview:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, StepEvent) or time.monotonic() - self._written_at < self.seconds:
             return
+        from gen3d.pipeline.outputs import write_preview  # takes a second to import: the first step does not wait
+
         scene, stage = event.run.scene, event.run.stage
         if scene is not None:
             write_preview(scene.representation, self.folder, event.config.export.image_size // 2)

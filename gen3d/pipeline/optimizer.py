@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -12,10 +13,24 @@ from gen3d.config.schedule import exponential
 from gen3d.representations.contract import Representation
 
 
+class Adam(torch.optim.Adam):
+    """torch's Adam to the bit, without what hides its methods from torch's compiler.
+
+    Around each of them lies a wrapper that imports the compiler, 900 modules in a second, only to be left alone by it.
+    Nothing is compiled here. Where torch has no such wrapper, the methods are inherited as they are.
+    """
+
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+
+
 def make_optimizer(representation: Representation, more: Sequence[dict[str, Any]] = ()) -> torch.optim.Optimizer:
     """Adam over the representation's groups and `more` of them, whose `lr` it keeps as `lr_initial`."""
     groups = [{**group, "lr_initial": group["lr"]} for group in (*representation.param_groups(), *more)]
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    return Adam(groups, betas=(0.9, 0.99), eps=1e-15)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

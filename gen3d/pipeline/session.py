@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gen3d.assets.asset import Asset
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.pipeline.checkpoints import Checkpoints
 from gen3d.pipeline.events import Subscriber
 from gen3d.pipeline.listeners import Preview, Progress
 from gen3d.pipeline.models import Models
-from gen3d.pipeline.outputs import save_run
 from gen3d.pipeline.run import Run
 from gen3d.runtime.device import resolve
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import Reporter
 from gen3d.runtime.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from gen3d.assets.asset import Asset
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ def run_in_folder(
     if stop.terminated:
         raise Terminated(f"The run was terminated. It goes on with: gen3d --resume '{folder.folder}'")
     reporter.stage("exporting")
+    # What writes files takes a second to import: a run's first step does not wait for it.
+    from gen3d.pipeline.outputs import save_run
+
     summary, files, asset = save_run(run, folder)
     if run.finished:
         checkpoints.remove()

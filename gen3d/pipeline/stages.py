@@ -11,12 +11,6 @@ from gen3d.pipeline.models import Models
 from gen3d.pipeline.prior_guides import follows_prior
 from gen3d.pipeline.scene import Scene, encoded
 from gen3d.representations.contract import Representation
-from gen3d.representations.initialisers import (
-    shape_from_blob,
-    shape_from_box,
-    shape_from_representation,
-    shape_from_sphere,
-)
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build
 
@@ -34,6 +28,9 @@ def first_scene(models: Models, features: Tensor | None, config: RunConfig, gene
     if config.start.kind == "prior":
         assert features is not None
         return sampled_scene(models, best_sample(models, features, config, generator), config, generator)
+    # Takes a second to import, which samples of the prior need not wait for.
+    from gen3d.representations.initialisers import shape_from_blob, shape_from_box, shape_from_sphere
+
     radius, size = config.start.radius, config.field_views.grid
     if config.start.kind == "sphere":
         shape = shape_from_sphere(radius, size=size)
@@ -77,6 +74,8 @@ def sampled_scene(models: Models, code: Tensor, config: RunConfig, generator: to
 
 def handed_over(scene: Scene, config: RunConfig, models: Models, generator: torch.Generator) -> Scene:
     """The scene in the representation of the next stage, which may be of the same kind. Its code stays."""
+    from gen3d.representations.initialisers import shape_from_representation
+
     shape = shape_from_representation(scene.representation, config.field_views.grid)
     representation = _placed(shape, config, models, generator)
     if scene.code is None:
