@@ -118,3 +118,40 @@ def test_starting_up_stays_light(code: str, light: tuple[str, ...]) -> None:
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
     )
     assert answer.stdout.splitlines()[-1] == "loaded []"
+
+
+LATER = (
+    "torch._dynamo", "sympy", "networkx", "torchvision", "timm", "open_clip", "transformers", "diffusers",
+    "huggingface_hub", "sentence_transformers", "sklearn", "pandas", "matplotlib", "trimesh", "xatlas",
+    "fast_simplification", "imageio_ffmpeg", "PIL", "scipy.ndimage", "skimage.color",
+)  # fmt: skip
+"""What the default recipe does without until its first step is done: each takes a tenth of a second to several."""
+
+FIRST_STEP = """
+import contextlib, os, sys
+from gen3d.cli import main
+from gen3d.runtime import progress
+
+class FirstStep(progress.LogReporter):
+    def step(self, *_):
+        print("first step", sorted(set({later!r}) & set(sys.modules)), set({used!r}) <= set(sys.modules), flush=True)
+        os._exit(0)
+
+progress.open_reporter = lambda *_: contextlib.nullcontext(FirstStep())
+main([
+    "a wooden chair", "--out", {out!r}, "prior.candidates=2", "prior.sample_steps=2", "splats.count=300",
+    "field_views.views=4", "optimization.resolution=32",
+])
+"""
+
+
+def test_the_first_step_comes_before_what_it_does_not_need(tmp_path: Path) -> None:
+    used = ("gen3d.encoders.minilm", "gen3d.encoders.clip_network", "gen3d.priors.unet", "gen3d.pipeline.selection")
+    answer = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP.format(later=LATER, used=used, out=str(tmp_path))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    assert answer.stdout.splitlines()[-1:] == ["first step [] True"], answer.stdout + answer.stderr
