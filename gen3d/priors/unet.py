@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAX_DEPTH = 16
+"""How many resolutions, and layers at each, a file may ask for."""
+
 
 class UNet(nn.Module):
     """(images [B, inputs, H, W], times [B], condition [B, 4 * widths[0]]) -> images [B, outputs, H, W].
@@ -23,7 +26,10 @@ class UNet(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...], layers: int, groups: int) -> None:
+        """Raises ValueError for numbers of resolutions or layers that are out of all reason."""
         super().__init__()
+        if not 1 <= len(widths) <= MAX_DEPTH or not 1 <= layers <= MAX_DEPTH:
+            raise ValueError(f"{len(widths)} resolutions of {layers} layers; 1 to {MAX_DEPTH} of either were expected")
         embedding = 4 * widths[0]
         self.conv_in = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.time_embedding = _TimeEmbedding(widths[0], embedding)

@@ -105,6 +105,13 @@ def test_many_texts_are_encoded_together_in_their_order() -> None:
         ("vision_cfg", {"layers": [1, 1, 1, 1]}, "size mismatch|Unexpected key|Missing key|Error"),
         ("text_cfg", {"pool_type": "last"}, "pooled by 'last'"),
         ("text_cfg", {"no_causal_mask": True}, "no_causal_mask"),
+        ("text_cfg", {"heads": 5}, "5 heads do not share a width of 24"),
+        ("text_cfg", {"layers": 10**9}, "1000000000, not a whole number from 1 to 64"),
+        ("vision_cfg", {"layers": [1, 1, 1]}, "not four numbers"),
+        ("vision_cfg", {"layers": 12}, "not four numbers"),
+        ("vision_cfg", {"width": "8"}, "'8', not a whole number"),
+        ("vision_cfg", {"head_width": 0}, "0, not a whole number"),
+        ("vision_cfg", {"image_size": 60}, "60 pixels do not fit"),
     ],
 )
 def test_what_is_not_written_out_is_refused(part: str, change: dict[str, Any], reason: str, tmp_path: Path) -> None:

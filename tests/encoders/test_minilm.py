@@ -86,6 +86,8 @@ def test_a_folder_that_holds_no_bert_is_refused(tmp_path: Path) -> None:
         ({"hidden_act": "relu"}, "'bert' with 'relu'"),
         ({"hidden_size": 100, "num_attention_heads": 10}, "size mismatch"),
         ({"num_hidden_layers": 7}, "encoder.layer.6"),
+        ({"num_hidden_layers": 10**9}, "1000000000 layers"),
+        ({"num_attention_heads": 5}, "5 heads on a width of 384"),
     ):
         (folder / CONFIG_FILE).write_text(json.dumps(config | change))
         with pytest.raises(Gen3DError, match=f"The text encoder in .* cannot be read .*(?:{reason})"):

@@ -45,3 +45,9 @@ def test_it_is_the_network_of_diffusers(widths: tuple[int, ...], layers: int, gr
     assert torch.allclose(seen[0].grad, seen[1].grad, rtol=1e-4, atol=1e-5)
     for (name, one), other in zip(ours.named_parameters(), reference.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize(("widths", "layers"), [((), 1), ((8,) * 17, 1), ((8, 16), 0), ((8, 16), 10**9)])
+def test_sizes_out_of_all_reason_are_refused(widths: tuple[int, ...], layers: int) -> None:
+    with pytest.raises(ValueError, match="1 to 16 of either"):
+        UNet(INPUTS, OUTPUTS, widths, layers, 4)
