@@ -255,7 +255,7 @@ def available_memory() -> int | None:
 
 def versions() -> dict[str, str]:
     """Versions that decide a run's result, for its manifest; nothing is imported for it."""
-    names = ("gen3d", "torch", "numpy", "safetensors", "diffusers", "transformers", "open_clip_torch", "gsplat")
+    names = "gen3d torch numpy safetensors tokenizers diffusers transformers open_clip_torch gsplat".split()
     found = {name: version for name in names if (version := _version(name)) is not None}
     machine = {"platform": f"{sys.platform}-{platform.machine()}", "threads": str(threads())}
     return {"python": platform.python_version(), **machine, **found}
