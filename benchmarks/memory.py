@@ -79,7 +79,7 @@ def main() -> None:
         print(json.dumps(measure(options.child, options.size, options.prompt, options.overrides)))
         return
 
-    from gen3d.config.limits import REPRESENTATIONS
+    from gen3d.config.representations import REPRESENTATIONS
 
     lines = [
         f"One view of {options.size} x {options.size}, forward + backward, '{options.prompt}'.",

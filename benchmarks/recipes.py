@@ -14,9 +14,9 @@ from pathlib import Path
 from representations import run_gen3d
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.limits import RECIPES
+from gen3d.config.shipped import list_recipes
 
-TWINS = [name for name in RECIPES if name.endswith("-mini")]
+TWINS = [name for name in list_recipes() if name.endswith("-mini")]
 
 
 def main() -> None:

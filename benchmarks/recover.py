@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.limits import REPRESENTATIONS
+from gen3d.config.representations import REPRESENTATIONS
 from gen3d.config.schema import RunConfig
 from gen3d.corpus import primitives
 from gen3d.corpus.build import FurnitureJob, PrimitiveJob

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from gen3d.assets.images import GAP, LABEL_HEIGHT, contact_sheet, write_png
-from gen3d.config.limits import REPRESENTATIONS
+from gen3d.config.representations import REPRESENTATIONS
 
 PROMPTS = ["a red chair", "a snowman", "a car"]
 

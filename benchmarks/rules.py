@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.limits import RULES
+from gen3d.config.guidance import RULES
 from gen3d.config.schedule import exponential
 from gen3d.config.schema import CodeGuidanceConfig, RunConfig
 from gen3d.encoders.evaluator import Evaluator, load_gallery

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.load import dump_config, load_config, load_stages
+from gen3d.config.load import dump_config, load_config, stages_of
 from gen3d.config.schema import RunConfig
 from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
@@ -58,7 +58,7 @@ def make(models: Models, config: RunConfig, folder: Path, bare: bool) -> Asset:
         generator = torch.Generator().manual_seed(config.seed)
         scene = first_scene(models, models.features(config.prompt), config, generator)
     else:
-        run = Run(load_stages(config), models)
+        run = Run(stages_of(config), models)
         for _ in run.events():
             pass
         assert run.scene is not None

@@ -100,8 +100,9 @@ HEAVY = ("torch", "numpy", "pydantic", "rich", "transformers", "diffusers", "sci
         ("import gen3d.config.schema, gen3d.errors", HEAVY),
         ("from gen3d.cli import main; main(['--help'])", HEAVY),
         ("from gen3d.cli import main; main(['recipes'])", HEAVY),
+        ("from gen3d.cli import main; main(['config', 'splats'])", HEAVY),
         ("from gen3d.cli import main; main(['train', '--help'])", HEAVY),
-        ("from gen3d.cli import main; main(['a chair', '--steps', '0'])", ("torch", "numpy", "transformers")),
+        ("from gen3d.cli import main; main(['a chair', '--steps', '0'])", HEAVY),
         (
             "import gen3d.batch.jobs, gen3d.runtime.doctor, gen3d.runtime.run_folder, gen3d.language.prompts",
             HEAVY,

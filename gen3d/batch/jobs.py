@@ -149,10 +149,10 @@ def _run_one(
         folder = run.folder
         with run.kept_if_useful():
             prepare(run, config)
-            from gen3d.config.load import load_stages
+            from gen3d.config.load import stages_of
             from gen3d.pipeline.session import run_in_folder
 
-            result = run_in_folder(load_stages(config), run, reporter, stop)
+            result = run_in_folder(stages_of(config), run, reporter, stop)
     except Exception as error:
         # Whatever one prompt runs into, the rest of the batch is still worth having.
         logger.debug("the run of %r failed", config.prompt, exc_info=True)

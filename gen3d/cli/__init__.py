@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from gen3d import __version__
 from gen3d.cli.batch import run_batch_file
 from gen3d.cli.commands import COMMANDS, check_no_command_was_meant, run_command
+from gen3d.cli.config import run_config
 from gen3d.cli.doctor import run_doctor
 from gen3d.cli.generate import run_prompt
 from gen3d.cli.parsing import INTERRUPTED
@@ -56,6 +57,8 @@ def _dispatch(arguments: list[str]) -> int:
         return run_doctor(arguments[1:])
     if name == "recipes":
         return run_recipes(arguments[1:])
+    if name == "config":
+        return run_config(arguments[1:])
     if name == "batch":
         return run_batch_file(arguments[1:])
     if name in ("version", "--version"):

@@ -20,7 +20,7 @@ def run_batch_file(arguments: list[str]) -> int:
     from dataclasses import replace
 
     from gen3d.batch.jobs import load_batch, run_batch, summary_table
-    from gen3d.config.load import dump_config, load_stages
+    from gen3d.config.load import dump_config, stages_of
     from gen3d.pipeline.preflight import preflight
     from gen3d.runtime.doctor import versions
     from gen3d.runtime.interrupt import StopFlag
@@ -30,7 +30,7 @@ def run_batch_file(arguments: list[str]) -> int:
     batch = replace(batch, config=args.config or batch.config, preset=args.preset or batch.preset)
     configs = batch.configs(args.words[1:], **explicit_settings(args))
     for config in configs:
-        preflight(load_stages(config))  # what is missing is said before the first job
+        preflight(stages_of(config))  # what is missing is said before the first job
     command = command_line(["batch", *arguments])
     with StopFlag() as stop:
         results = run_batch(

@@ -74,12 +74,10 @@ def _find_command(arguments: list[str]) -> tuple[tuple[str, ...], Command]:
     )
 
 
-OTHER_COMMANDS = ("doctor", "recipes", "batch", "version")
+OTHER_COMMANDS = ("doctor", "recipes", "config", "batch", "version")
 """The commands that `gen3d.cli` runs itself."""
 
-CUSTOMARY = frozenset(
-    "completion config export help info init install list login ls new run serve start status".split()
-)
+CUSTOMARY = frozenset("completion export help info init install list login ls new run serve start status".split())
 """What other programs' commands are called; nobody means an object by these."""
 
 

@@ -19,6 +19,7 @@ EPILOG = """\
 commands:
   doctor          what this machine can do, and what each missing piece would give
   recipes         the shipped configurations
+  config [KEY]    what every setting means and may be
   batch FILE      many prompts with the same settings
   convert IN OUT  splats to a mesh, a mesh to splats, and between formats
   render ASSET    a contact sheet and a turntable video of a file
@@ -53,7 +54,7 @@ def run_prompt(arguments: list[str]) -> int:
 
     if args.resume is not None:
         return _resume(args)
-    from gen3d.config.load import dump_config, is_override, load_config, load_stages
+    from gen3d.config.load import dump_config, is_override, load_config, stages_of
     from gen3d.language.prompts import check_prompt
     from gen3d.pipeline.preflight import preflight
 
@@ -64,7 +65,7 @@ def run_prompt(arguments: list[str]) -> int:
     if not config.prompt:
         raise UsageError('There is no prompt: describe an object, as in gen3d "a wooden chair", or see gen3d --help.')
     config.prompt = check_prompt(config.prompt)
-    stages = load_stages(config)
+    stages = stages_of(config)
     preflight(stages)
 
     from gen3d.runtime.doctor import versions
@@ -79,7 +80,7 @@ def _resume(args: argparse.Namespace) -> int:
     """Goes on with the run in the folder `args.resume`, from its newest checkpoint, or from its beginning."""
     if args.words or args.config or args.preset or any(value is not None for value in explicit_settings(args).values()):
         raise UsageError("A run that goes on has its prompt and settings already: give --resume and its folder alone.")
-    from gen3d.config.load import load_config, load_stages
+    from gen3d.config.load import load_config, stages_of
     from gen3d.runtime.run_folder import RunFolder
 
     folder = RunFolder.open(args.resume)
@@ -87,7 +88,7 @@ def _resume(args: argparse.Namespace) -> int:
         print(f"The run in {folder.folder} is finished already.")
         return 0
     config = load_config(str(folder.folder / "config.yaml"))
-    return _run(load_stages(config), folder, args.quiet, resumed=True)
+    return _run(stages_of(config), folder, args.quiet, resumed=True)
 
 
 def _run(stages: list[RunConfig], folder: RunFolder, quiet: bool, resumed: bool) -> int:

@@ -8,9 +8,9 @@ from gen3d.cli.parsing import Parser
 def run_recipes(arguments: list[str]) -> int:
     Parser("gen3d recipes", "List the shipped configurations.").parse_args(arguments)
 
-    from gen3d.config.load import list_configs
+    from gen3d.config.shipped import list_recipes
 
-    recipes = {name: comment for name, comment in list_configs().items() if " stage of " not in comment}
+    recipes = list_recipes()
     width = max(map(len, recipes))
     for name, comment in recipes.items():
         print(f"{name:<{width}} {comment}")

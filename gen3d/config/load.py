@@ -1,41 +1,63 @@
-"""Reading, checking and writing configurations.
+"""Reading, checking and writing configurations: of one stage, or of all the stages of a run.
 
 Settings come in layers, the later the stronger: dataclass defaults, a named or user YAML file, a preset, dotted
-overrides, explicit arguments. Every setting keeps its source, so that an error can say where it came from.
+overrides, explicit arguments (see `gen3d.config.layers`). A stage names the configuration of the next one in `then`;
+all of them are read and checked before anything else happens.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
-import re
-import reprlib
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from gen3d.config.limits import validate
+from gen3d.config.layers import (
+    ONE_STAGE,
+    Given,
+    Layer,
+    build,
+    file_layers,
+    flatten,
+    is_override,
+    only_document,
+    split_stage,
+    wanted_layer,
+)
 from gen3d.config.schema import RunConfig
+from gen3d.config.section import shorten, suggest
+from gen3d.config.shipped import CONFIG_FOLDER, find_config, list_configs, list_recipes
+from gen3d.config.yaml_text import MAX_CONFIG_BYTES, dump_yaml, load_yaml, parse_documents
 from gen3d.errors import UsageError
-from gen3d.runtime.files import read_user_text, user_path
 
-CONFIG_FOLDER = Path(__file__).parent / "recipes"
-MAX_CONFIG_BYTES = 1_000_000
-ALIASES = {"mini": "default"}
-COMMAND_LINE = "the command line"
+__all__ = [
+    "CONFIG_FOLDER",
+    "MAX_CONFIG_BYTES",
+    "dump_config",
+    "dump_stages",
+    "find_config",
+    "is_override",
+    "list_configs",
+    "list_recipes",
+    "load_config",
+    "load_stages",
+    "load_yaml",
+    "parse_config",
+    "parse_stages",
+    "stages_of",
+    "suggest",
+]
+
 MAX_STAGES = 8
 
+WHOLE_RUN = ("prompt", "recipe", "seed", "device", "out", "candidates")
+"""What a run has once: later stages take it from the first one."""
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One value of a layer and the file or place it came from."""
+CARRIED_ON = ("export", "checkpoints")
+"""Sections that are about the run and not about a stage: what a file says there holds for the stages after it, too."""
 
-    value: Any
-    source: str
+OF_ONE_STAGE = ("representation", "then", "start")
+"""What makes a stage the one that it is: an override of it, or of a key of such a section, is for the first stage."""
 
 
 def load_config(
@@ -44,262 +66,153 @@ def load_config(
     preset: str | None = None,
     **explicit: Any,
 ) -> RunConfig:
-    """The checked configuration of a run.
+    """The checked configuration of a run of one stage, or of the first stage of a run.
 
     name_or_path: a shipped name (see `list_configs`) or a YAML file; None is `default`. overrides: `key.sub=value`
     with the value in YAML, or mappings as a file holds them. preset: a shipped name laid over the configuration.
     explicit: dotted keys with values, as in `load_config(None, seed=3, **{"optimization.steps": 200})`; None leaves a
     key alone.
 
-    Raises UsageError with the nearest match for unknown names and keys, and for values of a wrong type or range.
+    Raises UsageError with the nearest match for unknown names and keys, for values of a wrong type or range, and for
+    what addresses one stage of several.
     """
-    settings = _file_settings(find_config(name_or_path or "default"))
-    if preset is not None:
-        settings |= _file_settings(_find_named(preset, "preset"))
-    for override in overrides:
-        settings |= parse_override(override) if isinstance(override, str) else flatten(override, "the overrides")
-    for key, value in explicit.items():
-        if value is not None:
-            settings |= flatten({key: value}, COMMAND_LINE)
-    return _build(settings)
+    path = find_config(name_or_path or "default")
+    settings = only_document(file_layers(path), str(path)) | wanted_layer(overrides, preset, explicit)
+    for key in settings:
+        if ONE_STAGE.fullmatch(key):
+            raise UsageError(f"'{shorten(key)}' is for one stage of several, and here a single one is loaded.")
+    return build(settings)
 
 
-def load_stages(config: RunConfig) -> list[RunConfig]:
-    """`config` and the configurations that it hands over to, in order, with its prompt, seed, device and folder.
+def load_stages(
+    name_or_path: str | None = None,
+    overrides: Iterable[str | Mapping[str, Any]] = (),
+    preset: str | None = None,
+    **explicit: Any,
+) -> list[RunConfig]:
+    """The checked configurations of all the stages of a run, in order; the arguments are those of `load_config`.
+
+    Each stage is, the later the stronger: the dataclass defaults; its own file; the preset, the overrides and the
+    explicit arguments, which reach every stage, but for what makes a stage the one that it is (`representation`, `then`
+    and `start.*`), which is for the first one; and what addresses it alone, as in `stage2.optimization.steps=50`. What
+    a run has once (`WHOLE_RUN`) is that of the first stage in all of them, and what a file says of `export` and
+    `checkpoints` holds for the stages after it, too, unless their own files say otherwise.
+
+    A file may hold several documents, as `dump_stages` writes them: each is a stage, and `then` is not asked for.
+
+    Raises UsageError as `load_config` does, for stages that do not exist, for more than `MAX_STAGES`, and, with the
+    number of the stage, for what an override makes of a later one.
+    """
+    wanted = wanted_layer(overrides, preset, explicit)
+    _check_addresses(wanted)
+    path = find_config(name_or_path or "default")
+    pending, carried, whole = file_layers(path), Layer(), Layer()
+    stages: list[RunConfig] = []
+    while pending:
+        if len(stages) == MAX_STAGES:
+            raise _too_many()
+        own, number = pending.pop(0), len(stages) + 1
+        carried |= {key: given for key, given in own.items() if key.partition(".")[0] in CARRIED_ON}
+        stages.append(_build_stage(carried | own | _for_stage(wanted, number) | whole, number, path, wanted))
+        whole = {key: Given(getattr(stages[0], key), "the first stage") for key in WHOLE_RUN}
+        following = stages[-1].then
+        if following != (own["then"].value if "then" in own else ""):
+            pending = []  # an override has chosen another next stage, or none
+        if following and not pending:
+            path = find_config(following)
+            pending = file_layers(path)
+    _check_numbers(wanted, len(stages))
+    return stages
+
+
+def stages_of(config: RunConfig) -> list[RunConfig]:
+    """`config` and the configurations that it hands over to, in order, each from its file alone, with what a run has
+    once. Overrides of later stages are not known here: use `load_stages` where they are.
 
     Raises UsageError for a stage that cannot be read, and for more than `MAX_STAGES`, as where stages form a circle.
     """
     stages = [config]
     while stages[-1].then:
         if len(stages) == MAX_STAGES:
-            raise UsageError(
-                f"The configuration has more than {MAX_STAGES} stages, or they form a circle: see its 'then'."
-            )
-        kept = {key: getattr(config, key) for key in ("prompt", "seed", "device", "out", "recipe")}
+            raise _too_many()
+        kept = {key: getattr(config, key) for key in WHOLE_RUN}
         stages.append(load_config(stages[-1].then, (), None, **kept))
     return stages
 
 
 def parse_config(text: str, source: str = "the configuration") -> RunConfig:
     """The checked configuration in a YAML text, as `dump_config` writes it."""
-    return _build(flatten(parse_yaml(text, source), source))
+    return build(only_document([flatten(data, source) for data in parse_documents(text, source)], source))
+
+
+def parse_stages(text: str, source: str = "the configuration") -> list[RunConfig]:
+    """The checked configurations in a YAML text of one or several documents, as `dump_stages` writes it."""
+    documents = parse_documents(text, source)
+    if len(documents) > MAX_STAGES:
+        raise UsageError(f"{source} holds {len(documents)} stages, but a run has at most {MAX_STAGES}.")
+    return [build(flatten(data, source)) for data in documents]
 
 
 def dump_config(config: RunConfig) -> str:
-    """YAML that `parse_config` and `load_config` read back to an equal configuration."""
-    return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """YAML that `parse_config` and `load_config` read back to an equal configuration, single settings first."""
+    data = dataclasses.asdict(config)
+    return dump_yaml(dict(sorted(data.items(), key=lambda item: isinstance(item[1], dict))))
 
 
-def list_configs() -> dict[str, str]:
-    """The shipped configurations: name and the first comment line of the file, `default` first."""
-    paths = sorted(CONFIG_FOLDER.glob("*.yaml"), key=lambda path: (path.stem != "default", path.stem))
-    return {path.stem: path.read_text("utf-8").partition("\n")[0].lstrip("# ") for path in paths}
+def dump_stages(stages: Sequence[RunConfig]) -> str:
+    """YAML of all the stages of a run, a document each, that `parse_stages` and `load_stages` read back equal."""
+    return "---\n".join(dump_config(stage) for stage in stages)
 
 
-def find_config(name_or_path: str) -> Path:
-    """The YAML file of a shipped name, or the user's file. Raises UsageError where there is neither."""
-    looks_like_path = "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith((".yaml", ".yml"))
-    if looks_like_path:
-        return user_path(name_or_path)
-    return _find_named(name_or_path, "configuration")
+def _for_stage(wanted: Layer, number: int) -> Layer:
+    """What is wanted of the stage of this number: first what is wanted of all, then what addresses it alone."""
+    everywhere, here = Layer(), Layer()
+    for key, given in wanted.items():
+        addressed, bare = split_stage(key)
+        if addressed == number:
+            here[bare] = given
+        elif addressed is None and (number == 1 or bare.partition(".")[0] not in OF_ONE_STAGE):
+            everywhere[bare] = given
+    return everywhere | here
 
 
-def is_override(text: str) -> bool:
-    """Whether a word of the command line reads as `key.sub=value` with a key that begins like one of ours."""
-    match = re.match(r"(\w+)(\.\w+)*=", text)
-    return match is not None and match[1] in {field.name for field in dataclasses.fields(RunConfig)}
-
-
-def parse_override(text: str) -> dict[str, Setting]:
-    """One `key.sub=value` of the command line."""
-    key, separator, raw = text.partition("=")
-    if not separator:
-        raise UsageError(
-            f"'{reprlib.repr(text)[1:-1]}' is not a setting of the form key.sub=value; "
-            'if it belongs to the prompt, put the whole prompt in quotes: gen3d "a wooden chair".'
-        )
-    key = key.strip()
-    value = parse_yaml(raw, f"the value of '{key}'")
-    if leaf_types().get(key) is str and not isinstance(value, str):
-        value = raw.strip()  # on the command line out=2024 is text like any other
-    return flatten({key: value}, COMMAND_LINE)
-
-
-def flatten(data: object, source: str) -> dict[str, Setting]:
-    """Dotted keys and values of a nested mapping. Raises UsageError for unknown keys and misplaced mappings."""
-    if data is None:
-        return {}
-    if not isinstance(data, Mapping):
-        raise UsageError(f"A configuration is a mapping of keys to values, but {source} holds {_show(data)}.")
-    settings: dict[str, Setting] = {}
-    _flatten_into(settings, data, "", source)
-    return settings
-
-
-def _flatten_into(settings: dict[str, Setting], data: Mapping[Any, Any], prefix: str, source: str) -> None:
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if key in _sections():
-            if value is not None and not isinstance(value, Mapping):
-                example = next(leaf for leaf in leaf_types() if leaf.startswith(f"{key}."))
-                raise UsageError(
-                    f"'{key}' in {source} is a section, not a value: set one of its keys, for example '{example}'."
-                )
-            # A YAML alias may make a mapping contain itself; known keys are at most as deep as the dataclasses.
-            _flatten_into(settings, value or {}, f"{key}.", source)
-        elif key not in leaf_types():
-            raise UsageError(f"Unknown configuration key '{_shorten(key)}' in {source}.{_suggest_key(key)}")
-        else:
-            settings[key] = Setting(value, source)
-
-
-def _file_settings(path: Path) -> dict[str, Setting]:
-    return flatten(load_yaml(path, "configuration"), str(path))
-
-
-def _find_named(name: str, kind: str) -> Path:
-    names = list_configs()
-    if ALIASES.get(name, name) in names:
-        return CONFIG_FOLDER / f"{ALIASES.get(name, name)}.yaml"
-    known = ", ".join(f"'{known}'" for known in names)
-    hint = suggest(name, [*names, *ALIASES])
-    raise UsageError(
-        f"There is no {kind} named '{_shorten(name)}'.{hint} The shipped ones are {known}"
-        + ("; a file of your own needs the ending .yaml." if kind == "configuration" else ".")
-    )
-
-
-def _build(settings: Mapping[str, Setting]) -> RunConfig:
-    values = {key: _check_type(key, setting) for key, setting in settings.items()}
-    config = _build_dataclass(RunConfig, values, "")
-    assert isinstance(config, RunConfig)
-    validate(config)
-    return config
-
-
-def _build_dataclass(kind: type, values: Mapping[str, Any], prefix: str) -> Any:
-    arguments = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        key = f"{prefix}{name}"
-        if dataclasses.is_dataclass(hint):
-            arguments[name] = _build_dataclass(typing.cast(type, hint), values, f"{key}.")
-        elif key in values:
-            arguments[name] = values[key]
-    return kind(**arguments)
-
-
-def _check_type(key: str, setting: Setting) -> Any:
-    # Here and not above: `gen3d --help` and the help of every command do without pydantic.
-    from pydantic import TypeAdapter, ValidationError
-
-    hint, value = leaf_types()[key], setting.value
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        value = tuple(value)
+def _build_stage(layer: Layer, number: int, path: Path, wanted: Layer) -> RunConfig:
+    """The configuration of a stage. An error in a later one, which the user may not know of, says in which."""
     try:
-        return TypeAdapter(hint).validate_python(value, strict=True)
-    except ValidationError:
-        wanted: dict[Any, str] = {
-            int: "a whole number",
-            float: "a number",
-            float | None: "a number or null",
-            bool: "true or false",
-            str: "text (try quotes)",
-            tuple[int, ...]: "a list of whole numbers",
-            tuple[float, ...]: "a list of numbers",
-            tuple[str, ...]: "a list of texts",
-        }
-        raise UsageError(
-            f"'{key}' must be {wanted.get(hint, str(hint))}, but {setting.source} has {_show(value)}."
-        ) from None
+        return build(layer)
+    except UsageError as error:
+        if number == 1:
+            raise
+        name = path.stem if path.parent == CONFIG_FOLDER else path
+        hint = " A key of the first stage alone is set as stage1.KEY=VALUE." if wanted else ""
+        raise UsageError(f"In stage {number} ({name}): {error}{hint}") from None
 
 
-@functools.cache
-def leaf_types() -> dict[str, Any]:
-    """Every dotted key of `RunConfig` that holds a value, with its type."""
-    return _walk_types(RunConfig, "")
+def _check_addresses(wanted: Layer) -> None:
+    """Raises UsageError for what cannot be set for one stage, or not for that one."""
+    for key in wanted:
+        number, bare = split_stage(key)
+        if number is None:
+            continue
+        if number == 0:
+            raise UsageError(f"There is no stage 0 for '{key}': stages are counted from 1.")
+        if bare in WHOLE_RUN:
+            raise UsageError(f"'{key}' cannot be set for one stage, as a run has one '{bare}': set {bare} itself.")
+        if number > 1 and bare.startswith("start."):
+            raise UsageError(
+                f"'{key}' is without effect: stage {number} goes on from the scene of the stage before, and only the "
+                "first stage has a start."
+            )
 
 
-def _walk_types(kind: type, prefix: str) -> dict[str, Any]:
-    types: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            types |= _walk_types(typing.cast(type, hint), f"{prefix}{name}.")
-        else:
-            types[f"{prefix}{name}"] = hint
-    return types
+def _check_numbers(wanted: Layer, stages: int) -> None:
+    """Raises UsageError for what addresses a stage after the last one."""
+    for key, given in wanted.items():
+        number, _ = split_stage(key)
+        if number is not None and number > stages:
+            there = "only one stage" if stages == 1 else f"{stages} stages"
+            raise UsageError(f"'{key}' in {given.source} is for stage {number}, but the configuration has {there}.")
 
 
-@functools.cache
-def _sections() -> frozenset[str]:
-    parts = [key.split(".") for key in leaf_types()]
-    return frozenset(".".join(names[:depth]) for names in parts for depth in range(1, len(names)))
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """ " Did you mean 'x'?" with the nearest known word, or nothing where none is near."""
-    near = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def _suggest_key(key: str) -> str:
-    """Like `suggest`, but a bare or misplaced last name (`steps`, `prior.steps`) also finds its full key."""
-    by_name: dict[str, str] = {}
-    for leaf in leaf_types():
-        by_name.setdefault(leaf.rpartition(".")[2], leaf)
-    whole = difflib.get_close_matches(key[:100], [*leaf_types(), *_sections()], n=1, cutoff=0.8)
-    last = difflib.get_close_matches(key[:100].rpartition(".")[2], list(by_name), n=1, cutoff=0.7)
-    if whole or not last:
-        return suggest(key, [*leaf_types(), *_sections()])
-    return f" Did you mean '{by_name[last[0]]}'?"
-
-
-def load_yaml(path: Path, kind: str) -> object:
-    """The content of a YAML file that a user named, at most `MAX_CONFIG_BYTES` long."""
-    return parse_yaml(read_user_text(path, MAX_CONFIG_BYTES, kind), str(path))
-
-
-def parse_yaml(text: str, source: str) -> object:
-    """The content of a YAML text, plain data only. Raises UsageError with the line for text that is not YAML."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        place = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{source} is not valid YAML{place}: {error.problem or 'it cannot be read'}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UsageError(f"{source} is not valid YAML: {_shorten(reason)}.") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loading that refuses a key given twice and reads `1e-3` as the number it is in YAML 1.2."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key_node, _ in node.value:
-                name = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-                if name in seen and name != "<<":
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{_shorten(str(name))}' is given twice", key_node.start_mark
-                    )
-                seen.add(str(name))
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would take for numbers."""
-
-
-_EXPONENT_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+")
-for _yaml_class in (_Loader, _Dumper):
-    _yaml_class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(_EXPONENT_FLOAT.pattern + r"\Z"), list("-+.0123456789")
-    )
-
-
-def _show(value: object) -> str:
-    return reprlib.repr(value)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
+def _too_many() -> UsageError:
+    return UsageError(f"The configuration has more than {MAX_STAGES} stages, or they form a circle: see its 'then'.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.ply import read_splats
-from gen3d.config.load import MAX_CONFIG_BYTES, parse_config
+from gen3d.config.load import MAX_CONFIG_BYTES, parse_stages
 from gen3d.encoders.evaluator import Evaluator
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
@@ -134,7 +134,7 @@ def describe_match(scores: dict[str, Any]) -> str:
 def read_prompt(folder: Path) -> str:
     """The prompt of a run folder. Raises a Gen3DError where `config.yaml` is missing, damaged or has no prompt."""
     path = folder / "config.yaml"
-    prompt = parse_config(read_user_text(path, MAX_CONFIG_BYTES, "configuration"), str(path)).prompt
+    prompt = parse_stages(read_user_text(path, MAX_CONFIG_BYTES, "configuration"), str(path))[0].prompt
     if not prompt:
         raise Gen3DError(f"The configuration {path} names no prompt: name a folder that 'gen3d' generated.")
     return prompt

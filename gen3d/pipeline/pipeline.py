@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gen3d.assets.asset import Asset
-from gen3d.config.load import load_config, load_stages
+from gen3d.config.load import load_config, stages_of
 from gen3d.config.schema import RunConfig
 from gen3d.language.prompts import check_prompt
 from gen3d.pipeline.events import Event, PhaseBegan, Said
@@ -67,7 +67,7 @@ class Pipeline:
             seed=seed,
             device=self.device,
         )
-        return load_stages(config)
+        return stages_of(config)
 
     def steps(
         self, prompt: str, *, seed: int | None = None, settings: Iterable[Setting] = (), stop: StopFlag | None = None

@@ -65,6 +65,8 @@ def check_refusal(answer: subprocess.CompletedProcess[str], code: int, message: 
         (["batch"], "There is no batch file"),
         (["batch", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["doctor", "--frobnicate"], "gen3d doctor --help"),
+        (["config", "stepz"], "Did you mean 'optimization.steps'?"),
+        (["config", "a", "b"], "gen3d config --help"),
         (["rendr", "x.glb"], "'rendr' looks like the command 'render'"),
         (["evalute"], "gen3d -- evalute"),
         (["completion"], "has no command 'completion'"),
@@ -163,7 +165,17 @@ def test_version(tmp_path: Path, arguments: list[str]) -> None:
 def test_help_names_every_command(tmp_path: Path) -> None:
     answer = gen3d("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for word in ("doctor", "recipes", "batch", "evaluate", "corpus build", "train prior", "train view", "train clip"):
+    for word in (
+        "doctor",
+        "recipes",
+        "config",
+        "batch",
+        "evaluate",
+        "corpus build",
+        "train prior",
+        "train view",
+        "train clip",
+    ):
         assert word in answer.stdout
     assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 4
 
@@ -173,6 +185,13 @@ def test_recipes_are_listed_with_their_comment(tmp_path: Path) -> None:
     assert answer.returncode == 0
     assert re.search(r"^default +The default recipe", answer.stdout)
     assert re.search(r"^draft +A quick look", answer.stdout, re.MULTILINE)
+
+
+def test_settings_are_explained(tmp_path: Path) -> None:
+    answer = gen3d("config", "steps", cwd=tmp_path, COLUMNS="60")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith("optimization.steps=150\n    A whole number from 1 to 1,000,000.")
+    assert max(map(len, answer.stdout.splitlines())) <= 60
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -194,8 +213,8 @@ def test_output_that_cannot_be_written_is_a_failure(unbuffered: str) -> None:
 UNEXPECTED = """
 import sys
 import gen3d.cli
-import gen3d.config.load
-gen3d.config.load.CONFIG_FOLDER = None  # a broken installation
+import gen3d.config.shipped
+gen3d.config.shipped.CONFIG_FOLDER = None  # a broken installation
 sys.exit(gen3d.cli.main(["recipes"]))
 """
 

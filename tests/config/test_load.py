@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen3d.batch.jobs import load_batch
-from gen3d.config.limits import LIMITS, RECIPES
-from gen3d.config.load import dump_config, is_override, leaf_types, list_configs, load_config, load_stages, parse_config
-from gen3d.config.schema import ClipConfig, RunConfig
+from gen3d.config.load import dump_config, is_override, list_configs, load_config, parse_config, stages_of
+from gen3d.config.schema import ClipConfig, RunConfig, all_settings
 from gen3d.errors import UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "configs"
@@ -36,10 +35,9 @@ def test_every_shipped_config_loads() -> None:
     assert next(iter(names)) == "default"
     assert all(names.values())
     for name in names:
-        stages = load_stages(load_config(name, [], prompt="a chair"))
+        stages = stages_of(load_config(name, [], prompt="a chair"))
         # A stage carries the name of its recipe, so that all of them write to one folder.
         assert all(load_config(stage.then).recipe == stage.recipe for stage in stages if stage.then)
-    assert {load_config(name, []).recipe for name in names} == set(RECIPES)
 
 
 def test_draft_is_smaller_than_the_default() -> None:
@@ -98,6 +96,12 @@ def test_override_values_are_yaml() -> None:
         ("recipe=mni", "Did you mean 'mini'?"),
         ("out=", "output folder 'out' is empty"),
         ("wooden", 'gen3d "a wooden chair"'),
+        ("seed=010", "the value of 'seed' has at line 1 the number '010', which YAML reads in base 8"),
+        ("optimization.later_views=[08, 010]", "the number '010'"),
+        ("prior.candidates=1:30", "the number '1:30', which YAML reads in base 60"),
+        ("stage2.seed=3", "'stage2.seed' is for one stage of several"),
+        ("seed=1\n---\nseed=2", "holds 2 documents, but must hold one"),
+        ("seed=" + "9" * 400, "'seed' is a number of more than 30 digits"),
     ],
 )
 def test_bad_overrides_are_refused(override: str, message: str) -> None:
@@ -127,6 +131,15 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n" + "seed: [" + ", ".join(["*b"] * 9) + "]
         ("seed: " + "[" * 5000, "not valid YAML"),
         (BOMB, "Unknown configuration key 'a'"),
         ("seed: \x00\n", "not valid YAML"),
+        ("prompt: a\nseed: 010\n", "has at line 2 the number '010', which YAML reads in base 8: write it without"),
+        ("seed: -010\n", "the number '-010'"),
+        ("seed: 0_1\n", "the number '0_1'"),
+        ("seed: !!int '017'\n", "the number '017'"),
+        ("optimization: {changes: [0:30.5]}\n", "the number '0:30.5', which YAML reads in base 60"),
+        ("optimization: {changes: [0.2,\n 0:30.5]}\n", "has at line 2"),
+        ("seed: 1\n---\nseed: 2\n", "holds 2 stages, and here a single one is asked for"),
+        ("a: 1\n" + "---\n" * 70, "holds more than 64 documents"),
+        ("stage1: {seed: 3}\n", "Unknown configuration key 'stage1'"),
         ("#" * 1_000_001, "larger than 1,000,000 bytes"),
     ],
 )
@@ -147,20 +160,15 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
         load_config(str(tmp_path / "nowhere.yaml"), [])
 
 
-def test_every_number_has_limits_that_hold_its_default() -> None:
-    numbers = {key for key, hint in leaf_types().items() if hint in (int, float)}
-    assert numbers == set(LIMITS)
-
-
 @st.composite
 def configs(draw: st.DrawFn) -> RunConfig:
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     values: dict[str, Any] = {"prompt": draw(texts | st.sampled_from(["1e-3", "yes", "null", "1:30", "- a", "~"]))}
-    for key, hint in leaf_types().items():
+    for key, setting in all_settings().items():
         ordered = key.endswith(("_min", "_max", "count", "grid", "coarsest", "finest", "views_together"))
-        if key in LIMITS and not ordered:
-            low, high = LIMITS[key]
-            values[key] = draw(st.integers(int(low), int(high)) if hint is int else st.floats(low, high))
+        if setting.kind in (int, float) and setting.bounds and not ordered:
+            low, high = setting.bounds.low, setting.bounds.high
+            values[key] = draw(st.integers(int(low), int(high)) if setting.kind is int else st.floats(low, high))
     return load_config(None, [], **values)
 
 
@@ -172,7 +180,7 @@ def test_dumped_config_loads_back_equal(config: RunConfig) -> None:
 
 def test_dump_names_every_field() -> None:
     text = dump_config(RunConfig())
-    for key in leaf_types():
+    for key in all_settings():
         assert f"{key.rpartition('.')[2]}:" in text
 
 
@@ -228,12 +236,12 @@ def test_stages_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"then: {tmp_path}/b.yaml\n")
     (tmp_path / "b.yaml").write_text(f"then: {tmp_path}/a.yaml\noptimization: {{steps: 7}}\n")
     with pytest.raises(UsageError, match="form a circle"):
-        load_stages(load_config(str(tmp_path / "a.yaml"), [], prompt="a chair"))
+        stages_of(load_config(str(tmp_path / "a.yaml"), [], prompt="a chair"))
 
 
 def test_a_stage_keeps_prompt_and_seed(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("representation: mesh\n")
-    first, second = load_stages(load_config(None, [], prompt="a chair", seed=5, then=str(tmp_path / "b.yaml")))
+    first, second = stages_of(load_config(None, [], prompt="a chair", seed=5, then=str(tmp_path / "b.yaml")))
     assert first.then
     assert not second.then
     assert (second.prompt, second.seed, second.representation) == ("a chair", 5, "mesh")
@@ -244,3 +252,26 @@ def test_an_optional_number_may_be_null_but_not_a_word() -> None:
     assert load_config(None, ["code.weight_final=2"], prompt="a chair").code.weight_final == 2.0
     with pytest.raises(UsageError, match=r"'code\.weight_final' must be a number or null"):
         load_config(None, ["code.weight_final=abc"], prompt="a chair")
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"), [("0", 0), ("10", 10), ("0x10", 16), ("0b11", 3), ("1_000", 1000), ("+7", 7), ("'7'", None)]
+)
+def test_whole_numbers_are_read_in_the_base_they_show(text: str, seed: int | None) -> None:
+    if seed is None:
+        with pytest.raises(UsageError, match="must be a whole number"):
+            parse_config(f"seed: {text}")
+    else:
+        assert parse_config(f"seed: {text}").seed == seed
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "2024", "a: b", "[x", "*a", "a #1", "yes", "null", "it's 5 o'clock"])
+def test_texts_of_the_command_line_are_taken_as_they_are(text: str) -> None:
+    assert load_config(None, [f"prompt={text}", f"out= {text} "]).prompt == text
+    assert load_config(None, [f"out= {text} "]).out == text
+    assert parse_config(dump_config(RunConfig(prompt=text))).prompt == text
+
+
+def test_a_text_of_the_command_line_may_be_quoted() -> None:
+    assert load_config(None, ["prompt='a wooden chair'", 'out=" x "']).prompt == "a wooden chair"
+    assert load_config(None, ['out=" x "']).out == " x "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gen3d.config import load as config_io
-from gen3d.config.load import list_configs, load_config
+from gen3d.config.load import list_configs, list_recipes, load_config
 from gen3d.config.schema import RunConfig
 from gen3d.pipeline.session import run_in_folder
 from gen3d.priors.shape_prior import ShapePrior
@@ -17,7 +17,7 @@ from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter
 from gen3d.runtime.run_folder import RunFolder
 
-MINI = sorted(name for name, comment in list_configs().items() if "-mini" in name and " stage of " not in comment)
+MINI = sorted(name for name in list_recipes() if name.endswith("-mini"))
 PUBLISHED = {
     "dreamfields", "clip-mesh", "sjc", "dreamfusion", "latent-nerf", "magic3d", "fantasia3d", "textmesh",
     "prolificdreamer", "dreamgaussian", "gaussiandreamer", "luciddreamer", "mvdream",
@@ -53,7 +53,7 @@ def test_the_mini_twin_runs_all_its_stages(
     name: str, tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ShapePrior, "load", staticmethod(lambda folder=None: tiny_prior))
-    stages = config_io.load_stages(load_config(name, [], prompt="a red ball", out=str(tmp_path)))
+    stages = config_io.stages_of(load_config(name, [], prompt="a red ball", out=str(tmp_path)))
     run = RunFolder.create(str(tmp_path), name, "a red ball")
     with StopFlag() as stop:
         files = run_in_folder([small(stage) for stage in stages], run, LogReporter(), stop).files

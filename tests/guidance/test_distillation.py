@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from gen3d.config.limits import RULES as NAMES
+from gen3d.config.guidance import RULES as NAMES
 from gen3d.config.schedule import annealed_time, exponential, linear
 from gen3d.config.schema import CodeGuidanceConfig
 from gen3d.guidance.code import CODE_RULES, CodeGuidance

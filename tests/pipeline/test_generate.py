@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from gen3d.assets.ply import read_splats
-from gen3d.config.limits import REPRESENTATIONS
-from gen3d.config.load import load_config, load_stages
+from gen3d.config.load import load_config, stages_of
+from gen3d.config.representations import REPRESENTATIONS
 from gen3d.config.schema import RunConfig, SplatsConfig
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.pipeline.field_views import field_surface
@@ -42,7 +42,7 @@ def small_config(tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.Mon
 def run_once(config: RunConfig, reporter: LogReporter | None = None) -> tuple[RunFolder, dict[str, Path]]:
     run = RunFolder.create(config.out, config.recipe, config.prompt)
     with StopFlag() as stop:
-        result = run_in_folder(load_stages(config), run, reporter or LogReporter(), stop)
+        result = run_in_folder(stages_of(config), run, reporter or LogReporter(), stop)
     assert result.summary
     return run, result.files
 
@@ -150,7 +150,7 @@ def test_a_stop_exports_what_there_is(small_config: RunConfig) -> None:
     run = RunFolder.create(small_config.out, small_config.recipe, small_config.prompt)
     with StopFlag() as stop:
         stop.set()
-        files = run_in_folder(load_stages(small_config), run, LogReporter(), stop).files
+        files = run_in_folder(stages_of(small_config), run, LogReporter(), stop).files
     assert files["splats"].is_file()
     assert files["mesh"].is_file()
 

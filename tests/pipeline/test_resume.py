@@ -61,7 +61,7 @@ def models(tiny_prior: ShapePrior) -> Models:
 
 
 def stages_of(*settings: str) -> list[RunConfig]:
-    return load_stages(load_config(None, [*SMALL, *settings], prompt="a red ball"))
+    return load_stages(None, [*SMALL, *settings], prompt="a red ball")
 
 
 def fingerprint(run: Run) -> dict[str, Any]:

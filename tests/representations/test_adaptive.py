@@ -8,7 +8,6 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.config.limits import REPRESENTATIONS as NAMES
 from gen3d.config.schema import RunConfig, SplatsConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.geometry.transforms import rotation_matrices
@@ -16,7 +15,7 @@ from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
 from gen3d.representations.adaptive import SplatScene, splat_density
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import GaussianSplats
-from gen3d.representations.table import REPRESENTATIONS, build
+from gen3d.representations.table import build
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,7 @@ def make(ball: Shape, count: int = 3000) -> SplatScene:
     return SplatScene.from_shape(ball, SplatsConfig(count=count), torch.Generator().manual_seed(0))
 
 
-def test_names_in_the_limits_are_those_of_the_table(ball: Shape) -> None:
-    assert set(NAMES) == set(REPRESENTATIONS)
+def test_the_default_representation_is_built_as_splats(ball: Shape) -> None:
     assert isinstance(build(ball, RunConfig(), torch.Generator().manual_seed(0)), SplatScene)
 
 

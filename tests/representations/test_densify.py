@@ -36,7 +36,7 @@ def _train_step(splats: GaussianSplats, optimizer: torch.optim.Optimizer, densif
 
 
 def _densifier(**changes: object) -> Densifier:
-    return Densifier(SplatsConfig(**changes), torch.Generator().manual_seed(1))  # type: ignore[arg-type]
+    return Densifier(SplatsConfig(**{"count": 30, **changes}), torch.Generator().manual_seed(1))  # type: ignore[arg-type]
 
 
 def _fingerprints(splats: GaussianSplats, optimizer: torch.optim.Optimizer) -> torch.Tensor:

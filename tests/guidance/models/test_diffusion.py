@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gen3d.config.limits import RULES
+from gen3d.config.guidance import RULES
 from gen3d.config.schema import DiffusionConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import turntable
