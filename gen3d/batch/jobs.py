@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen3d.config.load import CONFIG_FOLDER, find_config, list_configs, load_config, load_yaml, suggest
+from gen3d.config.load import CONFIG_FOLDER, find_config, list_configs, load_stages, load_yaml, suggest
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.language.prompts import check_prompt, load_prompt_list
@@ -21,6 +21,8 @@ from gen3d.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from gen3d.pipeline.models import Models
 
 _KEYS = ("prompts", "config", "preset", "overrides")
 
@@ -35,13 +37,13 @@ class Batch:
     config: str | None = None
     preset: str | None = None
     overrides: tuple[str | Mapping[str, Any], ...] = ()
-    """As `load_config` takes them."""
+    """What the file sets, in the forms that `load_stages` takes."""
 
-    def configs(self, overrides: Sequence[str] = (), **explicit: Any) -> list[RunConfig]:
-        """One checked configuration for every prompt; `overrides` and `explicit` win over the file's settings."""
+    def jobs(self, overrides: Sequence[str] = (), **explicit: Any) -> list[list[RunConfig]]:
+        """The checked stages of every prompt; `overrides` and `explicit` win over the file's settings."""
         layers = [*self.overrides, *overrides]
         return [
-            load_config(self.config, layers, self.preset, **{**explicit, "prompt": prompt}) for prompt in self.prompts
+            load_stages(self.config, layers, self.preset, **{**explicit, "prompt": prompt}) for prompt in self.prompts
         ]
 
 
@@ -96,24 +98,25 @@ def load_batch(path: str | Path) -> Batch:
 
 
 def run_batch(
-    configs: Sequence[RunConfig],
+    jobs: Sequence[list[RunConfig]],
     open_reporter: Callable[[], AbstractContextManager[Reporter]],
     stop: StopFlag,
-    prepare: Callable[[RunFolder, RunConfig], None],
+    prepare: Callable[[RunFolder, list[RunConfig]], None],
 ) -> list[JobResult]:
-    """Run every configuration in turn; one that fails does not keep the others from running.
+    """Runs the stages of every job in turn; one that fails does not keep the others from running.
 
     open_reporter: makes the reporter of one run. stop: once set, the current run ends early and no other begins.
-    prepare: called with every new run folder before its run, to write its manifest.
+    prepare: called with every new run folder before its run, to write its manifest. Models are loaded once for all.
     """
-    results = []
-    for number, config in enumerate(configs, start=1):
+    results: list[JobResult] = []
+    models: list[Models] = []
+    for number, stages in enumerate(jobs, start=1):
         if stop:
-            results += [JobResult(left.prompt, 0.0, finished=False, begun=False) for left in configs[number - 1 :]]
+            results += [JobResult(left[0].prompt, 0.0, finished=False, begun=False) for left in jobs[number - 1 :]]
             break
         with open_reporter() as reporter:
-            reporter.note(f"[{number}/{len(configs)}] {config.prompt}")
-            result = _run_one(config, reporter, stop, prepare)
+            reporter.note(f"[{number}/{len(jobs)}] {stages[0].prompt}")
+            result = _run_one(stages, reporter, stop, prepare, models)
             reporter.note(f"failed: {result.error}" if result.failed else f"{result.summary} {result.folder}")
         results.append(result)
     return results
@@ -140,19 +143,27 @@ def summary_table(results: Sequence[JobResult]) -> Table:
 
 
 def _run_one(
-    config: RunConfig, reporter: Reporter, stop: StopFlag, prepare: Callable[[RunFolder, RunConfig], None]
+    stages: list[RunConfig],
+    reporter: Reporter,
+    stop: StopFlag,
+    prepare: Callable[[RunFolder, list[RunConfig]], None],
+    models: list[Models],
 ) -> JobResult:
-    begin = time.monotonic()
+    """models: those of the jobs before, or an empty list that is filled."""
+    begin, config = time.monotonic(), stages[0]
     folder = None
     try:
         run = RunFolder.create(config.out, config.recipe, config.prompt)
         folder = run.folder
         with run.kept_if_useful():
-            prepare(run, config)
-            from gen3d.config.load import stages_of
+            prepare(run, stages)
+            from gen3d.pipeline.models import Models
             from gen3d.pipeline.session import run_in_folder
+            from gen3d.runtime.device import resolve
 
-            result = run_in_folder(stages_of(config), run, reporter, stop)
+            if not models:
+                models.append(Models(resolve(config.device), keep=True))
+            result = run_in_folder(stages, run, reporter, stop, models=models[0])
     except Exception as error:
         # Whatever one prompt runs into, the rest of the batch is still worth having.
         logger.debug("the run of %r failed", config.prompt, exc_info=True)

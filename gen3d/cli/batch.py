@@ -20,7 +20,7 @@ def run_batch_file(arguments: list[str]) -> int:
     from dataclasses import replace
 
     from gen3d.batch.jobs import load_batch, run_batch, summary_table
-    from gen3d.config.load import dump_config, stages_of
+    from gen3d.config.load import dump_stages
     from gen3d.pipeline.preflight import preflight
     from gen3d.runtime.doctor import versions
     from gen3d.runtime.interrupt import StopFlag
@@ -28,16 +28,16 @@ def run_batch_file(arguments: list[str]) -> int:
 
     batch = load_batch(args.words[0])
     batch = replace(batch, config=args.config or batch.config, preset=args.preset or batch.preset)
-    configs = batch.configs(args.words[1:], **explicit_settings(args))
-    for config in configs:
-        preflight(stages_of(config))  # what is missing is said before the first job
+    jobs = batch.jobs(args.words[1:], **explicit_settings(args))
+    for stages in jobs:
+        preflight(stages)  # what is missing is said before the first job
     command = command_line(["batch", *arguments])
     with StopFlag() as stop:
         results = run_batch(
-            configs,
+            jobs,
             open_reporter=lambda: open_reporter(sys.stdout, args.quiet),
             stop=stop,
-            prepare=lambda run, config: run.write_manifest(dump_config(config), command, versions(), config.seed),
+            prepare=lambda run, stages: run.write_manifest(dump_stages(stages), command, versions(), stages[0].seed),
         )
         print_rich(summary_table(results))
         failed = sum(result.failed for result in results)

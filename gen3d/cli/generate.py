@@ -54,25 +54,26 @@ def run_prompt(arguments: list[str]) -> int:
 
     if args.resume is not None:
         return _resume(args)
-    from gen3d.config.load import dump_config, is_override, load_config, stages_of
+    from gen3d.config.load import dump_stages, is_override, load_stages
     from gen3d.language.prompts import check_prompt
     from gen3d.pipeline.preflight import preflight
 
     has_prompt = bool(args.words) and not is_override(args.words[0])
     prompt = check_prompt(args.words[0]) if has_prompt else None
     overrides = args.words[1:] if has_prompt else args.words
-    config = load_config(args.config, overrides, args.preset, **{**explicit_settings(args), "prompt": prompt})
+    stages = load_stages(args.config, overrides, args.preset, **{**explicit_settings(args), "prompt": prompt})
+    config = stages[0]
     if not config.prompt:
         raise UsageError('There is no prompt: describe an object, as in gen3d "a wooden chair", or see gen3d --help.')
-    config.prompt = check_prompt(config.prompt)
-    stages = stages_of(config)
+    for stage in stages:
+        stage.prompt = check_prompt(config.prompt)
     preflight(stages)
 
     from gen3d.runtime.doctor import versions
     from gen3d.runtime.run_folder import RunFolder
 
     folder = RunFolder.create(config.out, config.recipe, config.prompt)
-    folder.write_manifest(dump_config(config), command_line(arguments), versions(), config.seed)
+    folder.write_manifest(dump_stages(stages), command_line(arguments), versions(), config.seed)
     return _run(stages, folder, args.quiet, resumed=False)
 
 
@@ -80,15 +81,17 @@ def _resume(args: argparse.Namespace) -> int:
     """Goes on with the run in the folder `args.resume`, from its newest checkpoint, or from its beginning."""
     if args.words or args.config or args.preset or any(value is not None for value in explicit_settings(args).values()):
         raise UsageError("A run that goes on has its prompt and settings already: give --resume and its folder alone.")
-    from gen3d.config.load import load_config, stages_of
+    from gen3d.config.load import load_stages
+    from gen3d.pipeline.preflight import preflight
     from gen3d.runtime.run_folder import RunFolder
 
     folder = RunFolder.open(args.resume)
     if folder.is_finished:
         print(f"The run in {folder.folder} is finished already.")
         return 0
-    config = load_config(str(folder.folder / "config.yaml"))
-    return _run(stages_of(config), folder, args.quiet, resumed=True)
+    stages = load_stages(str(folder.folder / "config.yaml"))
+    preflight(stages)
+    return _run(stages, folder, args.quiet, resumed=True)
 
 
 def _run(stages: list[RunConfig], folder: RunFolder, quiet: bool, resumed: bool) -> int:

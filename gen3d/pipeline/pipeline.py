@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gen3d.assets.asset import Asset
-from gen3d.config.load import load_config, stages_of
+from gen3d.config.load import load_stages
 from gen3d.config.schema import RunConfig
 from gen3d.language.prompts import check_prompt
 from gen3d.pipeline.events import Event, PhaseBegan, Said
@@ -54,12 +54,12 @@ class Pipeline:
         """
         self.recipe, self.preset, self.settings = recipe, preset, tuple(settings)
         self.device = device
-        load_config(recipe, self.settings, preset, device=device)  # what is wrong is said now
+        load_stages(recipe, self.settings, preset, device=device)  # what is wrong is said now
         self.models = Models(resolve(device), keep=True)
 
     def configure(self, prompt: str, seed: int | None = None, settings: Iterable[Setting] = ()) -> list[RunConfig]:
         """The checked configurations of a prompt's stages, in order."""
-        config = load_config(
+        return load_stages(
             self.recipe,
             (*self.settings, *settings),
             self.preset,
@@ -67,7 +67,6 @@ class Pipeline:
             seed=seed,
             device=self.device,
         )
-        return stages_of(config)
 
     def steps(
         self, prompt: str, *, seed: int | None = None, settings: Iterable[Setting] = (), stop: StopFlag | None = None

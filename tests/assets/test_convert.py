@@ -19,7 +19,7 @@ from gen3d.assets.glb import write_glb
 from gen3d.assets.ply import SplatCloud
 from gen3d.assets.read import SurfaceMesh, read_asset
 from gen3d.cli import main
-from gen3d.cli.assets import add_convert_arguments
+from gen3d.cli.convert import add_convert_arguments
 from gen3d.cli.parsing import Parser
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import turntable

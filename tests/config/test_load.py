@@ -188,7 +188,7 @@ def test_examples_for_users_load() -> None:
     chair = load_config(str(EXAMPLES / "chair.yaml"), [])
     assert chair.prompt.startswith("a red")
     batch = load_batch(EXAMPLES / "batch.yaml")
-    jobs = batch.configs(["seed=5"], out="elsewhere")
+    jobs = [job for [job] in batch.jobs(["seed=5"], out="elsewhere")]
     assert [job.prompt for job in jobs] == list(load_batch(EXAMPLES / "prompts.txt").prompts)
     assert {(job.seed, job.out, job.optimization.steps, job.export.viewer) for job in jobs} == {
         (5, "elsewhere", 60, False)
@@ -217,7 +217,7 @@ def test_bad_batch_files_are_refused(tmp_path: Path, text: str, message: str) ->
 def test_batch_files_may_name_a_config_beside_them(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("seed: 9\n", "utf-8")
     path = write(tmp_path, "prompts: [a chair]\nconfig: own.yaml\noverrides: ['code.weight=2']\n")
-    [config] = load_batch(path).configs(["code.weight=3"])
+    [[config]] = load_batch(path).jobs(["code.weight=3"])
     assert (config.seed, config.code.weight) == (9, 3.0)
 
 

@@ -191,16 +191,6 @@ def test_the_commands(toy_corpus, weights, run_folder, tmp_path):
     with pytest.raises(UsageError, match="NAME:WEIGHTS"):
         command.run_evaluate(args, LogReporter())
 
-    parser = argparse.ArgumentParser()
-    command.add_train_clip_arguments(parser)
-    options = ["--corpus", str(toy_corpus.folder), "--out", str(tmp_path / "w"), "--checkpoints", str(tmp_path / "c")]
-    args = parser.parse_args([*options, "--steps", "2", "--batch-size", "4"])
-    assert command.run_train_clip(args, LogReporter()) == 0
-    assert (tmp_path / "w" / "clip.safetensors").stat().st_size < 12e6
-    assert json.loads((tmp_path / "w" / "clip_report.json").read_text())["held_out"]["objects"] == 1
-    assert "color_top1" in json.loads((tmp_path / "w" / "clip_report.json").read_text())["held_out"]
-    assert len(load_gallery(tmp_path / "w" / "gallery.json")) == 8
-
 
 def test_missing_and_foreign_weights_are_refused(tmp_path, tiny_config):
     with pytest.raises(Gen3DError, match="train them with 'gen3d train clip'"):
