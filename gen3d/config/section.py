@@ -110,6 +110,11 @@ class Section:
             value = setting.typed(getattr(self, name))
             setting.check(value)
             setattr(self, name, value)
+        for name, kind in sections_of(type(self)).items():
+            if not isinstance(getattr(self, name), kind):
+                raise UsageError(
+                    f"'{name}' must be a {kind.__name__}, but it is a {type(getattr(self, name)).__name__}."
+                )
 
     def check_order(self, small: str, large: str) -> None:
         """Raises UsageError where the first of two settings is larger than the second."""

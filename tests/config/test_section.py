@@ -226,3 +226,10 @@ def test_what_several_sections_share_has_no_prefix() -> None:
     assert VolumeConfig.key == ""
     with pytest.raises(UsageError, match="'samples' is 1, but must lie"):
         VolumeConfig(samples=1)
+
+
+def test_a_section_in_the_place_of_another_is_refused() -> None:
+    with pytest.raises(UsageError, match="'splats' must be a SplatsConfig, but it is a NerfConfig"):
+        RunConfig(splats=NerfConfig())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'start' must be a StartConfig, but it is a NoneType"):
+        dataclasses.replace(RunConfig(), start=None)  # type: ignore[arg-type]
