@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job ignores interrupts and hands that on; the tests of Ctrl-C need them.
@@ -21,6 +22,7 @@ from gen3d.priors.decoder import FieldDecoder
 from gen3d.priors.denoiser import CodeDenoiser
 from gen3d.priors.linear_code import COLOR_GRID, DISTANCE_GRID, DISTANCE_RANGE, LinearCode, surface_grids
 from gen3d.priors.shape_prior import ShapePrior, TrainingObjects
+from tests.pretended_device import PretendedCuda
 
 
 class FixedText:
@@ -67,3 +69,10 @@ def tiny_prior() -> ShapePrior:
     text = FixedText()
     concepts = Concepts(["red", "ball", "a"], ["ball", "planet"], text.encode(["ball", "planet"]))
     return ShapePrior(code, decoder, denoiser, concepts, TrainingObjects(codes, ["a", "b", "c", "d"], 1.0), text)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pretended_cuda() -> Iterator[None]:
+    """The test runs with two CUDA devices that do not exist, see `tests.pretended_device`."""
+    with PretendedCuda():
+        yield

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from gen3d.errors import UsageError
+from gen3d.geometry.cameras import orbit
 from gen3d.kernels.reference.surface import Views, homogeneous_pixels, shade, within_range
 
-__all__ = ["antialias", "interpolate", "load", "see", "shade"]
+__all__ = ["antialias", "interpolate", "load", "probe", "see", "shade"]
 
 FAR = 100.0
 """Distance along the camera's axis beyond which nothing is drawn."""
@@ -123,6 +124,18 @@ def antialias(
     image = image.view(*views.face.shape, -1).flip(1)
     blended = views.library.antialias(**blend_arguments(image, views.raster, views.clip, views.faces)).flip(1)
     return (blended if alpha is None else within_range(blended, alpha)).split(parts, -1)
+
+
+def probe(device: torch.device) -> None:
+    """Draws one triangle on `device`, with its gradients; raises whatever nvdiffrast raises where it does not work."""
+    vertices = torch.tensor([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]], device=device, requires_grad=True)
+    faces = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
+    edges = torch.tensor([[0, 1, 2, -1], [1, 2, 0, -1], [2, 0, 1, -1]], dtype=torch.int32, device=device)
+    starts, corners = (torch.arange(count, dtype=torch.int32, device=device) for count in (4, 3))
+    projections = orbit(torch.zeros(1), 0.0, 16).to(device).projections()
+    views = see(vertices, (faces, edges, starts, corners), projections, (16, 16), 1e-3, load(vertices))
+    image = antialias(interpolate(vertices, vertices, faces, views), vertices, views, (3,))[0]
+    image.square().sum().backward()
 
 
 @lru_cache(maxsize=8)

@@ -8,12 +8,12 @@ Points outside the cube take the values at its border and get no gradient there.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gen3d.kernels.cpu import volume as volume_native
-from gen3d.kernels.reference import volume as volume_reference
+from gen3d.kernels import dispatch
 
 
 def hash_resolutions(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
@@ -33,8 +33,7 @@ def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...], *, 
     """
     _check_points(points)
     _check_table(table, resolutions)
-    fits = not reference and table.shape[2] in volume_native.FEATURES and volume_native.usable(points, table)
-    return (volume_native if fits else volume_reference).hash_encode(points, table, resolutions)
+    return _kernels("hash", reference, points, table).hash_encode(points, table, resolutions)
 
 
 def hash_encode_jacobian(
@@ -47,8 +46,7 @@ def hash_encode_jacobian(
     """
     _check_points(points)
     _check_table(table, resolutions)
-    fits = not reference and table.shape[2] in volume_native.FEATURES and volume_native.usable(points, table)
-    return (volume_native if fits else volume_reference).hash_encode_jacobian(points, table, resolutions)
+    return _kernels("hash", reference, points, table).hash_encode_jacobian(points, table, resolutions)
 
 
 def triplane_encode(points: Tensor, planes: Tensor, *, reference: bool = False) -> Tensor:
@@ -60,8 +58,7 @@ def triplane_encode(points: Tensor, planes: Tensor, *, reference: bool = False) 
     _check_points(points)
     if planes.ndim != 4 or len(planes) != 3:
         raise ValueError(f"Three planes [3, C, R, R] are needed, not {tuple(planes.shape)}.")
-    fits = not reference and volume_native.usable(points, planes)
-    return (volume_native if fits else volume_reference).triplane_encode(points, planes)
+    return _kernels("lattice", reference, points, planes).triplane_encode(points, planes)
 
 
 def grid_encode(points: Tensor, grid: Tensor, *, reference: bool = False) -> Tensor:
@@ -72,14 +69,17 @@ def grid_encode(points: Tensor, grid: Tensor, *, reference: bool = False) -> Ten
     _check_points(points)
     if grid.ndim != 4:
         raise ValueError(f"A grid [C, D, H, W] is needed, not {tuple(grid.shape)}.")
-    fits = not reference and volume_native.usable(points, grid)
-    return (volume_native if fits else volume_reference).grid_encode(points, grid)
+    return _kernels("lattice", reference, points, grid).grid_encode(points, grid)
 
 
 def frequency_encode(points: Tensor, bands: int) -> Tensor:
     """The points and the sines and cosines of 2^k pi x for k < bands, [N, 3 + 6 bands] (Mildenhall et al. 2020)."""
     phases = points[:, None] * (math.pi * 2.0 ** torch.arange(bands, device=points.device, dtype=points.dtype)[:, None])
     return torch.cat([points, phases.sin().flatten(1), phases.cos().flatten(1)], 1)
+
+
+def _kernels(operation: str, reference: bool, *tensors: Tensor) -> Any:
+    return dispatch.kernels(operation, *tensors, backend="torch" if reference else "auto")
 
 
 def _check_points(points: Tensor) -> None:

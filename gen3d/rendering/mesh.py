@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -12,8 +10,7 @@ import torch
 from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras
-from gen3d.kernels.cpu import library as native
-from gen3d.kernels.reference.mesh import rasterize_reference
+from gen3d.kernels import dispatch
 from gen3d.rendering.lighting import studio_shading
 
 NEAR = 1e-3
@@ -36,27 +33,18 @@ class MeshFragments:
 def rasterize(
     vertices: Tensor | np.ndarray, faces: Tensor | np.ndarray, cameras: Cameras, *, near: float = NEAR
 ) -> MeshFragments:
-    """Nearest triangle under every pixel centre, on the CPU; two-sided; not differentiable.
+    """Nearest triangle under every pixel centre; two-sided; not differentiable; found and returned where the vertices
+    are. The cameras may lie on any device.
 
     vertices: [V, 3] in world space. faces: [F, 3] integers below V. Raises ValueError on other shapes, on face
     indices out of range and on vertices that are not finite.
     """
-    vertices = torch.as_tensor(vertices).detach().to("cpu", torch.float32).contiguous()
-    faces = torch.as_tensor(faces).detach().to("cpu", torch.int32).contiguous()
+    vertices = torch.as_tensor(vertices).detach().to(torch.float32).contiguous()
+    faces = torch.as_tensor(faces).detach().to(vertices.device, torch.int32).contiguous()
     _check_mesh(vertices, faces)
-    projections = cameras.to("cpu").projections()
-    width, height = cameras.width, cameras.height
-    library = _library()
-    if library is None:
-        return MeshFragments(*rasterize_reference(vertices, faces, projections, width, height, near))
-    face = torch.empty(len(cameras), height, width, dtype=torch.int32)
-    bary = torch.empty(len(cameras), height, width, 3)
-    depth = torch.empty(len(cameras), height, width)
-    library.gen3d_mesh_rasterize(
-        len(vertices), len(faces), len(cameras), vertices.data_ptr(), faces.data_ptr(), projections.data_ptr(),
-        width, height, near, face.data_ptr(), bary.data_ptr(), depth.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
-    return MeshFragments(face, bary, depth)
+    projections = cameras.to(vertices.device).projections()
+    kernels = dispatch.kernels("raster", vertices)
+    return MeshFragments(*kernels.rasterize(vertices, faces, projections, cameras.width, cameras.height, near))
 
 
 def interpolate(attributes: Tensor, faces: Tensor, fragments: MeshFragments) -> Tensor:
@@ -155,16 +143,3 @@ def _check_mesh(vertices: Tensor, faces: Tensor) -> None:
         raise ValueError(f"A face names a vertex outside 0..{len(vertices) - 1}; check how the mesh was loaded.")
     if not bool(torch.isfinite(vertices).all()):
         raise ValueError("A vertex is not finite; drop or repair the mesh before rendering it.")
-
-
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
-    library = native.library()
-    if library is None:
-        return None
-    pointer, size = ctypes.c_void_p, ctypes.c_int64
-    library.gen3d_mesh_rasterize.argtypes = [
-        size, size, size, pointer, pointer, pointer, size, size, ctypes.c_double, pointer, pointer, pointer, size,
-    ]  # fmt: skip
-    library.gen3d_mesh_rasterize.restype = None
-    return library

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen3d.kernels.cpu import volume as volume_native
-from gen3d.kernels.reference import volume as volume_reference
+from gen3d.kernels import dispatch
 
 COARSE = 4
 """Fine cells along the side of a coarse one."""
@@ -107,14 +106,8 @@ class OccupancyGrid(torch.nn.Module):
             shift = origins.new_full((len(origins),), 0.5)
         else:
             shift = torch.rand(len(origins), generator=jitter).to(origins)
-        if volume_native.usable(origins, directions, self.density):
-            positions, t, delta, ray, offsets = volume_native.march(
-                origins, directions, self.occupied, self.coarse, step, shift
-            )
-            return PackedSamples(positions, t, delta, ray, offsets)
-        t, delta, offsets = volume_reference.march(origins, directions, self.occupied, step, shift)
-        ray = volume_reference.rays_of_samples(offsets)
-        return PackedSamples(origins[ray] + t[:, None] * directions[ray], t, delta, ray, offsets)
+        kernels = dispatch.kernels("march", origins, directions, self.density)
+        return PackedSamples(*kernels.march(origins, directions, self.occupied, self.coarse, step, shift))
 
     def _cells_to_visit(self, generator: torch.Generator, fraction: float) -> Tensor:
         count = self.density.numel()

@@ -1,4 +1,4 @@
-"""Differentiable views of a triangle mesh: C++ on the CPU, nvdiffrast on CUDA where it is installed, else PyTorch.
+"""Differentiable views of a triangle mesh: C++ on the CPU, nvdiffrast on CUDA where it works, else PyTorch.
 
 Gradients reach the vertices through shading, through depth and, by antialiased silhouettes, through visibility
 (Laine et al. 2020, "Modular primitives for high-performance differentiable rendering").
@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras
-from gen3d.kernels import nvdiffrast as surface_nvdiffrast
-from gen3d.kernels.cpu import library as native
-from gen3d.kernels.cpu import surface as surface_native
-from gen3d.kernels.reference import surface as surface_reference
+from gen3d.kernels import dispatch
 from gen3d.kernels.reference.surface import Views
 from gen3d.rendering.lighting import AMBIENT, studio_lights
 from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
@@ -58,27 +53,20 @@ class SurfacePoints:
         backend: Backend = "auto",
     ) -> None:
         self.vertices = vertices
-        chosen = choose_backend(vertices) if backend == "auto" else backend
-        if chosen not in ("native", "torch", "nvdiffrast"):
-            raise UsageError(f"The surface backend {backend!r} is unknown; use auto, native, torch or nvdiffrast.")
+        chosen = dispatch.choose("surface", vertices, backend=backend)
+        self._kernels: Any = chosen.load()
         topology = Topology.of(faces, len(vertices)) if topology is None else topology
         parts = topology.faces, topology.edges, topology.corner_starts, topology.corners
+        cameras = cameras.to(vertices.device)
         projections = cameras.projections()
-        self._kernels: Any
         self.views: Views
-        if chosen == "nvdiffrast":
-            size, library = (cameras.height, cameras.width), surface_nvdiffrast.load(vertices)
-            self._kernels = surface_nvdiffrast
-            self.views = surface_nvdiffrast.see(vertices, parts, projections, size, NEAR, library)
+        if chosen.name == "nvdiffrast":
+            size, library = (cameras.height, cameras.width), self._kernels.load(vertices)
+            self.views = self._kernels.see(vertices, parts, projections, size, NEAR, library)
             return
-        self._kernels = surface_native if chosen == "native" else surface_reference
         fragments = rasterize(vertices, faces, cameras)
         pixels = (fragments.face.view(-1) >= 0).nonzero()[:, 0]
-        device = vertices.device
-        self.views = Views(
-            *parts, projections, fragments.face.to(device), fragments.depth.to(device), fragments.bary.to(device),
-            pixels.to(device), NEAR,
-        )  # fmt: skip
+        self.views = Views(*parts, projections, fragments.face, fragments.depth, fragments.bary, pixels, NEAR)
 
     def interpolate(self, attributes: Tensor, faces: Tensor | None = None) -> Tensor:
         """Values [N, C] of `attributes` [A, C] that belong to the corners `faces` [F, 3], the mesh's where None."""
@@ -88,11 +76,11 @@ class SurfacePoints:
         return found
 
     def shade(self, surface: Tensor, colors: Tensor | None = None, lights: Tensor | None = None) -> Tensor:
-        """Lit colours, alpha, depth and unit normals [N, C + 5], see `surface_reference.shade`; unlit where `lights` is
-        None, else with the studio's ambient light.
+        """Lit colours, alpha, depth and unit normals [N, C + 5], see `kernels.reference.surface.shade`; unlit where
+        `lights` is None, else with the studio's ambient light.
         """
         ambient = 1.0 if lights is None else AMBIENT
-        lights = torch.zeros(0, 3) if lights is None else lights
+        lights = surface.new_zeros(0, 3) if lights is None else lights
         shaded: Tensor = self._kernels.shade(surface, colors, self.views, lights, ambient)
         return shaded
 
@@ -125,8 +113,9 @@ def render_surface(
     function of the visible points [N, 3] that returns [N, C], or a `Texture`. lighting: None for the colours as they
     are, "studio" for the corpus' fixed lights on them. supersample: samples a pixel along each axis, averaged: one
     will do, as silhouettes are antialiased anyway. normals: [V, 3] unit, for the shading; those of the vertices where
-    None. topology: of `faces`, to save finding it again. backend: `auto` takes the native kernels for float32 tensors
-    on the CPU, nvdiffrast for float32 tensors on CUDA where it is installed, and PyTorch for the rest.
+    None. topology: of `faces`, to save finding it again. The cameras may lie on any device. backend: `auto` takes the
+    native kernels for float32 tensors on the CPU, nvdiffrast for those on CUDA where it works, and PyTorch for the rest
+    (see `kernels.dispatch`).
 
     Gradients of visibility come from silhouette edges: where two surfaces intersect there is none. Native results are
     the same bits for any number of threads. Raises ValueError for a mesh that is not one, and UsageError for a backend
@@ -162,12 +151,3 @@ def sample(image: Tensor, uv: Tensor) -> Tensor:
 def _averaged(image: Tensor, factor: int) -> Tensor:
     """[B, H, W, C] of [B, H factor, W factor, C]."""
     return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
-
-
-def choose_backend(vertices: Tensor) -> Backend:
-    """What `auto` means for these vertices."""
-    if vertices.dtype != torch.float32:
-        return "torch"
-    if vertices.is_cuda:
-        return "torch" if find_spec("nvdiffrast") is None else "nvdiffrast"
-    return "native" if vertices.device.type == "cpu" and native.library() is not None else "torch"

@@ -1,19 +1,18 @@
-"""Volume rendering of packed samples: rays, compositing, distortion. C++ on the CPU, nerfacc on CUDA, else PyTorch.
+"""Volume rendering of packed samples: rays, compositing, distortion; C++, nerfacc or PyTorch by `kernels.dispatch`.
 
 Packed samples lie one ray after another, from near to far; `offsets` [R + 1] says where the samples of each ray begin.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras
-from gen3d.kernels.cpu import volume as volume_native
+from gen3d.kernels import dispatch
 from gen3d.kernels.reference import volume as volume_reference
 
 
@@ -27,8 +26,9 @@ class Rays(NamedTuple):
     depth_factor: Tensor
 
 
-def rays_of(cameras: Cameras) -> Rays:
-    """The R = B H W rays through the pixel centres."""
+def rays_of(cameras: Cameras, device: torch.device | str | None = None) -> Rays:
+    """The R = B H W rays through the pixel centres, on `device`; where the cameras are when left out."""
+    cameras = cameras if device is None else cameras.to(device)
     origins, directions = cameras.rays()
     factor = -(directions * cameras.c2w[:, None, None, :3, 2]).sum(-1)
     return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), factor.reshape(-1))
@@ -41,16 +41,14 @@ def composite(
 
     opacity: [N], for form "depth" the optical depths density * delta (Max 1995), not negative; for form "alpha" the
     samples' own alphas, 0..1 (NeuS). values: [N, C]. offsets: [R + 1]. A sample weighs alpha_i prod_{j < i} (1 -
-    alpha_j); those that less than 1e-4 of the light reaches weigh nothing and get no gradient (on CUDA, where nerfacc
-    makes the weights, they keep both). reference: PyTorch instead of the kernels. Raises ValueError for another form,
-    and UsageError on CUDA without nerfacc.
+    alpha_j); those that less than 1e-4 of the light reaches weigh nothing and get no gradient (where nerfacc makes the
+    weights, they keep both). reference: PyTorch instead of the kernels. Raises ValueError for another form.
     """
     if form not in ("depth", "alpha"):
         raise ValueError(f"The form {form!r} is unknown; use depth or alpha.")
-    if opacity.is_cuda and not reference:
-        return _composite_nerfacc(opacity, values, offsets, form)
-    fits = not reference and volume_native.usable(opacity, values)
-    return (volume_native if fits else volume_reference).composite(opacity, values, offsets, form == "alpha")
+    kernels = dispatch.kernels("composite", opacity, values, backend="torch" if reference else "auto")
+    blended: tuple[Tensor, Tensor, Tensor] = kernels.composite(opacity, values, offsets, form == "alpha")
+    return blended
 
 
 def composite_field(
@@ -70,36 +68,15 @@ def composite_field(
     outputs: [N, 4], raw densities and colour logits; differentiable once. t, delta: [N] distances and lengths, without
     gradients. Returns out [R, 4] (colours, then distances), alpha [R] and weights [N], as `composite` does.
     """
-    if not reference and volume_native.usable(outputs, t, delta):
-        return volume_native.composite_field(outputs, t, delta, offsets, gain, density)
+    chosen = dispatch.choose("composite", outputs, t, delta, backend="torch" if reference else "auto")
+    if chosen.name == "native":
+        blended: tuple[Tensor, Tensor, Tensor] = chosen.load().composite_field(
+            outputs, t, delta, offsets, gain, density
+        )
+        return blended
     depths = softplus(gain * outputs[:, 0]) * density * delta
     values = torch.cat([outputs[:, 1:].sigmoid(), t[:, None]], 1)
     return composite(depths, values, offsets, reference=reference)
-
-
-def nerfacc_arguments(opacity: Tensor, offsets: Tensor, form: str) -> tuple[str, dict[str, Any]]:
-    """The function of nerfacc that makes weights of these samples, and its keyword arguments."""
-    rays: dict[str, Any] = {
-        "ray_indices": volume_reference.rays_of_samples(offsets),
-        "n_rays": len(offsets) - 1,
-    }
-    if form == "alpha":
-        return "render_weight_from_alpha", {"alphas": opacity, **rays}
-    # An optical depth is a density over an interval of length one.
-    ends = {"t_starts": torch.zeros_like(opacity), "t_ends": torch.ones_like(opacity)}
-    return "render_weight_from_density", {**ends, "sigmas": opacity, **rays}
-
-
-def _composite_nerfacc(opacity: Tensor, values: Tensor, offsets: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
-    try:
-        import nerfacc
-    except ImportError as error:
-        raise UsageError("Volume rendering on CUDA needs nerfacc: `pip install nerfacc`, or use the CPU.") from error
-    name, arguments = nerfacc_arguments(opacity, offsets, form)
-    weights = getattr(nerfacc, name)(**arguments)[0]
-    rays = {"ray_indices": arguments["ray_indices"], "n_rays": arguments["n_rays"]}
-    out = nerfacc.accumulate_along_rays(weights, values, **rays)
-    return out, nerfacc.accumulate_along_rays(weights, None, **rays)[:, 0], weights
 
 
 def distortion(weights: Tensor, t: Tensor, delta: Tensor, offsets: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.kernels import dispatch
 from gen3d.kernels import nvdiffrast as kernels
 from gen3d.kernels.reference import surface as surface_reference
 from gen3d.rendering.mesh import NEAR, rasterize
-from gen3d.rendering.surface import SurfacePoints, choose_backend
+from gen3d.rendering.surface import SurfacePoints
 from gen3d.rendering.topology import Topology, sphere
 
 
@@ -128,7 +129,7 @@ def test_calls_bind_to_nvdiffrast() -> None:
 
 def test_tensors_elsewhere_are_refused() -> None:
     vertices, faces = sphere(0.7, 1)
-    assert choose_backend(vertices.double()) == "torch"
+    assert dispatch.choose("surface", vertices.double()).name == "torch"
     with pytest.raises(UsageError, match=r"float32 tensors on CUDA, not torch\.float32 on cpu"):
         SurfacePoints(vertices, faces, cameras_off_centre(), backend="nvdiffrast")
 

@@ -8,7 +8,7 @@ import trimesh
 
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.kernels.cpu import library as native
-from gen3d.kernels.reference.mesh import rasterize_reference
+from gen3d.kernels.reference.mesh import rasterize as rasterize_reference
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import (
     NEAR,

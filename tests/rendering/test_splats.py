@@ -11,8 +11,9 @@ from torch import Tensor
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.kernels.cpu import library as native
+from gen3d.kernels.gsplat import gsplat_arguments
 from gen3d.rendering.harmonics import SH_C0, color_to_sh, sh_basis, sh_to_color
-from gen3d.rendering.splats import Backend, gsplat_arguments, rasterize_gaussians
+from gen3d.rendering.splats import Backend, rasterize_gaussians
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")
 both_backends = pytest.mark.parametrize("backend", [pytest.param("native", marks=needs_kernels), "torch"])

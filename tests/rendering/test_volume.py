@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.kernels.cpu import library as native
-from gen3d.rendering.volume import composite, composite_field, distortion, nerfacc_arguments, rays_of
+from gen3d.kernels.nerfacc import nerfacc_arguments
+from gen3d.rendering.volume import composite, composite_field, distortion, rays_of
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")
 FORMS = ("depth", "alpha")
@@ -201,7 +202,7 @@ def test_weights_are_nerfaccs(form: str) -> None:
 def test_the_calls_for_cuda_bind_to_nerfacc(form: str) -> None:
     nerfacc = pytest.importorskip("nerfacc")
     opacity, values, offsets = packed(rays=3)
-    name, arguments = nerfacc_arguments(opacity, offsets, form)
+    name, arguments = nerfacc_arguments(opacity, offsets, form == "alpha")
     inspect.signature(getattr(nerfacc, name)).bind(**arguments)
     ray = arguments["ray_indices"]
     inspect.signature(nerfacc.accumulate_along_rays).bind(opacity, values, ray_indices=ray, n_rays=3)

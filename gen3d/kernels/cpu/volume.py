@@ -13,16 +13,7 @@ from torch.autograd.function import once_differentiable
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.kernels.cpu import library as native
 
-FEATURES = (1, 2, 4, 8)
-"""Features of a level that the hash kernels are compiled for."""
-
 _MAX_POINTS = 2**31 - 1
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these tensors: there are kernels, and all are float32 on the CPU."""
-    fits = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    return fits and native.library() is not None
 
 
 def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ _MAX_CANDIDATES = 1 << 20
 """Pairs of a triangle and a pixel that are tested at once: bounds the memory."""
 
 
-def rasterize_reference(
+def rasterize(
     vertices: Tensor, faces: Tensor, projections: Tensor, width: int, height: int, near: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rasterises one mesh into B views by testing every triangle against every pixel of its bounding box.
@@ -22,7 +22,7 @@ def rasterize_reference(
     vertices: [V, 3]. faces: [F, 3] integers. projections: [B, 3, 4], intrinsics times world-to-camera (OpenCV axes).
     Returns face [B, H, W] int32 (-1 where empty), bary [B, H, W, 3] and depth [B, H, W] float32 (0 where empty).
     """
-    homogeneous = torch.cat([vertices.double(), torch.ones(len(vertices), 1, dtype=torch.float64)], 1)  # [V, 4]
+    homogeneous = torch.nn.functional.pad(vertices.double(), (0, 1), value=1.0)  # [V, 4]
     views = []
     for projection in projections.double():
         corners = (homogeneous @ projection.T)[faces.long()]  # [F, 3 corners, 3]
@@ -33,9 +33,9 @@ def rasterize_reference(
 
 
 def _rasterize_view(corners: Tensor, width: int, height: int, near: float) -> tuple[Tensor, Tensor, Tensor]:
-    face = torch.full((height * width,), -1, dtype=torch.int32)
-    bary = torch.zeros(height * width, 3, dtype=torch.float64)
-    depth = torch.full((height * width,), torch.inf, dtype=torch.float64)
+    face = torch.full((height * width,), -1, dtype=torch.int32, device=corners.device)
+    bary = corners.new_zeros(height * width, 3)
+    depth = corners.new_full((height * width,), torch.inf)
     has_area = torch.linalg.det(corners).abs() > 1e-11 * corners.abs().amax(1).prod(-1)
     drawn = (has_area & (corners[..., 2] >= near).any(-1)).nonzero()[:, 0]
     inverses = torch.linalg.inv(corners[drawn])
@@ -61,7 +61,7 @@ def _rasterize_view(corners: Tensor, width: int, height: int, near: float) -> tu
 
 def _candidates(corners: Tensor, width: int, height: int, near: float) -> Iterator[tuple[Tensor, Tensor]]:
     """Which triangle may cover which pixel: equally long lists of triangle numbers and of pixel numbers."""
-    size = torch.tensor([width, height], dtype=torch.float64)
+    size = corners.new_tensor([width, height])
     pixels = corners[..., :2] / corners[..., 2:]
     crosses = (corners[..., 2] < near).any(-1)[:, None]  # its projection says nothing: it may be anywhere
     low = torch.where(crosses, 0.0, (pixels.amin(1) - 1).floor()).clamp(min=0)
@@ -73,7 +73,7 @@ def _candidates(corners: Tensor, width: int, height: int, near: float) -> Iterat
         members = (chunks == chunk).nonzero()[:, 0]
         index = members.repeat_interleave(counts[members])
         start = (counts[members].cumsum(0) - counts[members]).repeat_interleave(counts[members])
-        offset = torch.arange(len(index)) - start
+        offset = torch.arange(len(index), device=index.device) - start
         columns = low[index, 0].long() + offset % extent[index, 0]
         rows = low[index, 1].long() + offset // extent[index, 0]
         yield index, rows * width + columns

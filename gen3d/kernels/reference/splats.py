@@ -28,7 +28,7 @@ TILE = 16
 SAVED_BYTES_LIMIT = 1 << 29
 """The tiled rasteriser recomputes tiles in the backward pass where autograd would keep more than this."""
 
-Rendered = tuple[Tensor, Tensor, Tensor]  # rgb [H, W, 3], alpha [H, W, 1], depth [H, W, 1], all premultiplied
+Rendered = tuple[Tensor, Tensor, Tensor]  # rgb [..., H, W, 3], alpha and depth [..., H, W, 1], all premultiplied
 
 
 @dataclass
@@ -114,6 +114,31 @@ def _watch(projection: Projection, cameras: Cameras, screen_grads: Tensor | None
 
 def _split(image: Tensor) -> Rendered:
     rgb, depth, alpha = image.split([3, 1, 1], -1)
+    return rgb, alpha, depth
+
+
+def rasterize(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    cameras: Cameras,
+    screen_grads: Tensor,
+    views_seen: Tensor,
+) -> Rendered:
+    """All B views, [B, H, W, ...]; arguments as of `rendering.splats.rasterize_gaussians`.
+
+    screen_grads: [N], gains the norms of the screen-space gradients in the backward pass. views_seen: [N], gains 1 for
+    every view in which a Gaussian is drawn.
+    """
+    views = []
+    for v in range(len(cameras)):
+        view_colors = colors if colors.ndim == 2 else colors[v]
+        views.append(
+            rasterize_tiled(means, quats, scales, opacities, view_colors, cameras, v, screen_grads, views_seen)
+        )
+    rgb, alpha, depth = (torch.stack(images) for images in zip(*views, strict=True))
     return rgb, alpha, depth
 
 

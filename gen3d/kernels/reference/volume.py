@@ -1,6 +1,6 @@
 """The mathematics of volume rendering in PyTorch: slow, obviously right, any device and dtype, differentiable twice.
 
-`volume_native` has the same functions in C++; the tests compare the two.
+`kernels.cpu.volume` has the same functions in C++; the tests compare the two.
 """
 
 from __future__ import annotations
@@ -138,11 +138,13 @@ def box_span(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def march(
-    origins: Tensor, directions: Tensor, occupied: Tensor, step: float, jitter: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples of rays [R, 3] in the occupied cells [D, H, W]: t [N], delta [N] and offsets [R + 1].
+    origins: Tensor, directions: Tensor, occupied: Tensor, coarse: Tensor, step: float, jitter: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The samples of rays [R, 3] in the occupied cells [D, H, W]: positions [N, 3], t [N], delta [N], ray [N] and
+    offsets [R + 1].
 
-    The lattice of a ray is `enter + (k + jitter) step`. See `rendering.occupancy.OccupancyGrid.march`.
+    The lattice of a ray is `enter + (k + jitter) step`. coarse: the kernels skip by it; it is not looked at here. See
+    `rendering.occupancy.OccupancyGrid.march`.
     """
     enter, leave = box_span(origins, directions)
     steps = int(((leave - enter).amax() / step).ceil().clamp(min=0)) if len(origins) else 0
@@ -155,4 +157,5 @@ def march(
     rest = leave[:, None] - enter[:, None] - k * step
     offsets = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
     offsets[1:] = hit.sum(1).cumsum(0)
-    return t[hit], rest.clamp(max=step)[hit], offsets
+    t, ray = t[hit], rays_of_samples(offsets)
+    return origins[ray] + t[:, None] * directions[ray], t, rest.clamp(max=step)[hit], ray, offsets

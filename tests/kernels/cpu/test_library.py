@@ -13,9 +13,10 @@ import torch
 
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import orbit
+from gen3d.kernels import dispatch
 from gen3d.kernels.cpu import build
 from gen3d.kernels.cpu import library as native
-from gen3d.rendering.splats import choose_backend, rasterize_gaussians
+from gen3d.rendering.splats import rasterize_gaussians
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no native kernels and no compiler")
 
@@ -56,7 +57,7 @@ def test_torch_can_be_forced(reloaded: pytest.MonkeyPatch) -> None:
     reloaded.setenv(native.ENVIRONMENT_VARIABLE, "torch")
     assert native.library() is None
     assert native.instruction_set() is None
-    assert choose_backend(torch.zeros(1, 3)) == "torch"
+    assert dispatch.choose("splat", torch.zeros(1, 3)).name == "torch"
 
 
 def test_an_unknown_choice_is_refused(reloaded: pytest.MonkeyPatch) -> None:

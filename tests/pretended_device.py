@@ -1,0 +1,297 @@
+"""Two pretended CUDA devices, on which tests find every forgotten `.to(device)` without a GPU.
+
+Inside `with PretendedCuda():` unchanged PyTorch code may use `cuda:0` and `cuda:1`. A tensor "there" is a wrapper
+around one on the CPU, which every operation runs on; the wrapper says it lives on its device, and refuses what CUDA
+refuses: operations that mix devices, `.numpy()`, and draws for the device from a generator of the CPU. `data_ptr()` is
+refused, too: a kernel that was compiled for the CPU would read it. Nothing is learned here of speed, streams or CUDA's
+own kernels.
+
+Inside, the wrapper is a tensor of PyTorch's "meta" device with an index, as the guard of that device does nothing,
+while the one for CUDA would ask a driver: `meta:1`, where it comes out of C++, stands for `cuda:1`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from gen3d.kernels import dispatch
+
+DEVICES = 2
+
+COPIES = frozenset({"aten._to_copy.default", "aten.copy_.default", "aten._copy_from.default"})
+"""Operations that take a tensor from one device to another."""
+
+TAKE_CPU_SCALARS = frozenset(
+    f"aten.{name}"
+    for name in (
+        "masked_fill.Tensor", "masked_fill_.Tensor", "fill.Tensor", "fill_.Tensor", "index_fill.int_Tensor",
+        "index_fill_.int_Tensor", "floor_divide.default", "floor_divide_.Tensor", "huber_loss.default",
+        "mse_loss.default",
+    )
+)  # fmt: skip
+"""Operations beside the pointwise ones that take CPU tensors without dimensions together with tensors on CUDA."""
+
+CPU = torch.device("cpu")
+
+
+class PretendedTensor(Tensor):
+    """A tensor that says it lives on `cuda:index`; its values are those of `inner`, on the CPU."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, index: int) -> PretendedTensor:
+        made: PretendedTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            layout=inner.layout, device=torch.device("meta", index),
+        )  # fmt: skip
+        made.inner, made.index = inner, index
+        return made
+
+    def __init__(self, inner: Tensor, index: int) -> None:
+        super().__init__()
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda", self.index)
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        return True
+
+    @property
+    def is_meta(self) -> bool:  # type: ignore[override]
+        return False
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]
+        """No copy where nothing changes, as everywhere; C++ would take `cuda` for another device than ours."""
+        device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **_without(kwargs, "copy"))
+        here = device is None or _resolved(device) == self.device
+        if here and dtype in (None, self.dtype) and memory_format is None and not kwargs.get("copy"):
+            return self
+        return super().to(*args, **kwargs)
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # type: ignore[override]
+        """In C++ it would make tensors without values, as "meta" has none."""
+        made = torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
+        return made.requires_grad_(requires_grad)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        if force:
+            return self.detach().cpu().numpy()
+        raise TypeError(
+            f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+            "memory first."
+        )
+
+    def __array__(self, dtype: Any = None) -> np.ndarray:
+        return self.numpy()
+
+    def data_ptr(self) -> int:
+        raise RuntimeError(f"data_ptr() was asked of a tensor on {self.device}: no kernel for the CPU may read it.")
+
+    def tolist(self) -> Any:
+        return self.inner.detach().tolist()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.dim() == 0 else object.__format__(self, spec)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"PretendedTensor({self.inner!r}, device='{self.device}')"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if id(self) not in memo:
+            if not self.is_leaf:
+                raise RuntimeError("Only tensors that are leaves of the graph can be deep-copied.")
+            copied = PretendedTensor(self.inner.detach().clone(), self.index).requires_grad_(self.requires_grad)
+            memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if _is_parameter(self) else copied
+        return memo[id(self)]
+
+
+class PretendedCuda(TorchDispatchMode):
+    """Within it tensors can be made on and moved to `cuda:0` and `cuda:1`, and `torch.cuda.is_available()` is true."""
+
+    def __enter__(self) -> PretendedCuda:
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(_patched())
+        self._stack.enter_context(_NoDriver())
+        # What was found out about the real devices of this machine says nothing about the pretended ones, nor back.
+        dispatch.works.cache_clear()
+        self._stack.callback(dispatch.works.cache_clear)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._stack.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
+
+
+class _NoDriver(TorchFunctionMode):
+    """What C++ would ask the driver for: the number of `cuda` in `tensor.to("cuda")` and `tensor.cuda()`, which is 0,
+    and a place to make `torch.tensor(..., device="cuda")`, which is made on the CPU and moved.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
+            made = func(*args, **{key: kwargs[key] for key in kwargs if key not in ("device", "requires_grad")})
+            return made.to(_numbered(kwargs["device"])).requires_grad_(kwargs.get("requires_grad", False))
+        if func is torch.Tensor.cuda:
+            return args[0].to(_numbered(args[1] if len(args) > 1 else kwargs.get("device", "cuda")))
+        if func is torch.Tensor.to:
+            args = tuple(_numbered(argument) for argument in args)
+            kwargs = {name: _numbered(value) for name, value in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The operation on the CPU tensors inside, after the checks that CUDA would make; what it returns is wrapped."""
+    common = check_devices(func, args, kwargs)
+    target = _resolved(kwargs["device"]) if kwargs.get("device") is not None else common
+    check_generator(args, kwargs, target)
+    inner_kwargs = tree_map(_unwrapped, kwargs)
+    if inner_kwargs.get("device") is not None:
+        inner_kwargs["device"] = CPU if target.type == "cuda" else target
+    if inner_kwargs.get("pin_memory"):
+        inner_kwargs["pin_memory"] = False
+    out = func(*tree_map(_unwrapped, args), **inner_kwargs)
+    given = {id(x.inner): x for x in tree_leaves((args, kwargs)) if isinstance(x, PretendedTensor)}
+    if func._schema.is_mutable:
+        for wrapper in given.values():
+            if wrapper.inner.shape != wrapper.shape or wrapper.inner.stride() != wrapper.stride():
+                raise RuntimeError(f"{func} changed a shape in place, which the pretended device cannot follow.")
+
+    def wrapped(x: Any) -> Any:
+        if not isinstance(x, Tensor) or isinstance(x, PretendedTensor):
+            return x
+        if id(x) in given:  # in place, or `out=`: the very tensor that was changed
+            return given[id(x)]
+        return PretendedTensor(x, target.index) if target.type == "cuda" else x
+
+    return tree_map(wrapped, out)
+
+
+def check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.device:
+    """The one device of the tensors that an operation takes. Raises RuntimeError where they are on several, by the
+    rules of CUDA: tensors without dimensions may come from the CPU to most operations, and so may indices.
+    """
+    name = str(func)
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    if name in COPIES:
+        return args[0].device
+    if name.startswith(("aten.index.", "aten.index_put", "aten._index_put", "aten._unsafe_index")):
+        own = args[0].device
+        for index in args[1]:
+            if index is not None and index.device not in (own, CPU):
+                raise _mixed(name, own, index)
+        for value in args[2:3]:
+            if isinstance(value, Tensor) and value.device != own and not (value.device == CPU and value.dim() == 0):
+                raise _mixed(name, own, value)
+        return own
+    on_cuda = [x for x in tensors if isinstance(x, PretendedTensor)]
+    if not on_cuda:
+        return tensors[0].device if tensors else CPU
+    common = on_cuda[0].device
+    scalars = torch.Tag.pointwise in func.tags or name in TAKE_CPU_SCALARS or name.startswith("aten._foreach_")
+    for tensor in tensors:
+        if tensor.device != common and not (scalars and tensor.device == CPU and tensor.dim() == 0):
+            raise _mixed(name, common, tensor)
+    for tensor in _written(func, args, kwargs):
+        if tensor.device != common:
+            raise _mixed(name, common, tensor)
+    return common
+
+
+def check_generator(args: Any, kwargs: dict[str, Any], target: torch.device) -> None:
+    """Raises RuntimeError for a generator of another kind of device than the values that are drawn."""
+    for value in tree_leaves((args, kwargs)):
+        if isinstance(value, torch.Generator) and value.device.type != target.type:
+            raise RuntimeError(f"Expected a '{target.type}' device type for generator but found '{value.device.type}'")
+
+
+def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    """The tensors that an operation changes."""
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            yield from (x for x in tree_leaves(value) if isinstance(x, Tensor))
+
+
+def _mixed(name: str, common: torch.device, stray: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"Expected all tensors to be on the same device, but {name} got {common} and a tensor of shape "
+        f"{tuple(stray.shape)} on {stray.device}."
+    )
+
+
+def _resolved(device: Any) -> torch.device:
+    """A device with its number; the numbered "meta" ones are those that C++ takes ours for."""
+    device = torch.device(device)
+    if device.type == "meta" and device.index is not None:
+        return torch.device("cuda", device.index)
+    if device.type != "cuda":
+        return device
+    index = device.index or 0
+    if index >= DEVICES:
+        raise RuntimeError(
+            f"CUDA error: invalid device ordinal (the pretended devices are cuda:0 to cuda:{DEVICES - 1})"
+        )
+    return torch.device("cuda", index)
+
+
+def _numbered(value: Any) -> Any:
+    if isinstance(value, (str, torch.device)) and str(value) == "cuda":
+        return torch.device("cuda", 0)
+    return value
+
+
+def _unwrapped(value: Any) -> Any:
+    return value.inner if isinstance(value, PretendedTensor) else value
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    return isinstance(tensor, torch.nn.Parameter)
+
+
+def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if key != name}
+
+
+@contextlib.contextmanager
+def _patched() -> Iterator[None]:
+    """What Python code asks of CUDA, answered as if it were there."""
+    answers: dict[str, Callable[..., Any]] = {
+        "is_available": lambda: True,
+        "_lazy_init": lambda: None,
+        "current_device": lambda: 0,
+        "device_count": lambda: DEVICES,
+        "synchronize": lambda device=None: None,
+        "get_device_name": lambda device=None: "a pretended device",
+    }
+    with contextlib.ExitStack() as stack:
+        for name, answer in answers.items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        # Optimisers ask the driver whether a graph is being captured.
+        check = "_accelerator_graph_capture_health_check"
+        if hasattr(torch.optim.Optimizer, check):
+            stack.enter_context(mock.patch.object(torch.optim.Optimizer, check))
+        yield
