@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from gen3d.kernels import dispatch
 
@@ -72,6 +71,16 @@ class PretendedTensor(Tensor):
         return torch.device("cuda", self.index)
 
     @property
+    def data(self) -> Tensor:  # type: ignore[override]
+        return self.detach()
+
+    @data.setter
+    def data(self, value: PretendedTensor) -> None:
+        """How a module moves a parameter that is on a GPU already: the object stays, with new memory."""
+        torch._C.TensorBase.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.inner, self.index = value.inner, value.index
+
+    @property
     def is_cuda(self) -> bool:  # type: ignore[override]
         return True
 
@@ -91,6 +100,12 @@ class PretendedTensor(Tensor):
         """In C++ it would make tensors without values, as "meta" has none."""
         made = torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
         return made.requires_grad_(requires_grad)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return super().__getitem__(_with_tensors(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_tensors(index), value)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         if force:
@@ -165,37 +180,37 @@ class _NoDriver(TorchFunctionMode):
 
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operation on the CPU tensors inside, after the checks that CUDA would make; what it returns is wrapped."""
-    common = check_devices(func, args, kwargs)
+    given = [*_leaves(args), *_leaves(list(kwargs.values()))]
+    common = check_devices(func, args, kwargs, [x for x in given if isinstance(x, Tensor)])
     target = _resolved(kwargs["device"]) if kwargs.get("device") is not None else common
-    check_generator(args, kwargs, target)
-    inner_kwargs = tree_map(_unwrapped, kwargs)
+    check_generator(given, target)
+    inner_kwargs = {name: _mapped(_unwrapped, value) for name, value in kwargs.items()}
     if inner_kwargs.get("device") is not None:
         inner_kwargs["device"] = CPU if target.type == "cuda" else target
     if inner_kwargs.get("pin_memory"):
         inner_kwargs["pin_memory"] = False
-    out = func(*tree_map(_unwrapped, args), **inner_kwargs)
-    given = {id(x.inner): x for x in tree_leaves((args, kwargs)) if isinstance(x, PretendedTensor)}
+    out = func(*_mapped(_unwrapped, args), **inner_kwargs)
+    wrappers = {id(x.inner): x for x in given if isinstance(x, PretendedTensor)}
     if func._schema.is_mutable:
-        for wrapper in given.values():
+        for wrapper in wrappers.values():
             if wrapper.inner.shape != wrapper.shape or wrapper.inner.stride() != wrapper.stride():
                 raise RuntimeError(f"{func} changed a shape in place, which the pretended device cannot follow.")
 
     def wrapped(x: Any) -> Any:
         if not isinstance(x, Tensor) or isinstance(x, PretendedTensor):
             return x
-        if id(x) in given:  # in place, or `out=`: the very tensor that was changed
-            return given[id(x)]
+        if id(x) in wrappers:  # in place, or `out=`: the very tensor that was changed
+            return wrappers[id(x)]
         return PretendedTensor(x, target.index) if target.type == "cuda" else x
 
-    return tree_map(wrapped, out)
+    return _mapped(wrapped, out)
 
 
-def check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.device:
-    """The one device of the tensors that an operation takes. Raises RuntimeError where they are on several, by the
+def check_devices(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> torch.device:
+    """The one device of the `tensors` that an operation takes. Raises RuntimeError where they are on several, by the
     rules of CUDA: tensors without dimensions may come from the CPU to most operations, and so may indices.
     """
     name = str(func)
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     if name in COPIES:
         return args[0].device
     if name.startswith(("aten.index.", "aten.index_put", "aten._index_put", "aten._unsafe_index")):
@@ -215,15 +230,16 @@ def check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.device:
     for tensor in tensors:
         if tensor.device != common and not (scalars and tensor.device == CPU and tensor.dim() == 0):
             raise _mixed(name, common, tensor)
-    for tensor in _written(func, args, kwargs):
-        if tensor.device != common:
-            raise _mixed(name, common, tensor)
+    if func._schema.is_mutable:
+        for tensor in _written(func, args, kwargs):
+            if tensor.device != common:
+                raise _mixed(name, common, tensor)
     return common
 
 
-def check_generator(args: Any, kwargs: dict[str, Any], target: torch.device) -> None:
+def check_generator(given: list[Any], target: torch.device) -> None:
     """Raises RuntimeError for a generator of another kind of device than the values that are drawn."""
-    for value in tree_leaves((args, kwargs)):
+    for value in given:
         if isinstance(value, torch.Generator) and value.device.type != target.type:
             raise RuntimeError(f"Expected a '{target.type}' device type for generator but found '{value.device.type}'")
 
@@ -233,7 +249,7 @@ def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[Tensor]:
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
-            yield from (x for x in tree_leaves(value) if isinstance(x, Tensor))
+            yield from (x for x in _leaves([value]) if isinstance(x, Tensor))
 
 
 def _mixed(name: str, common: torch.device, stray: Tensor) -> RuntimeError:
@@ -264,8 +280,31 @@ def _numbered(value: Any) -> Any:
     return value
 
 
+def _with_tensors(index: Any) -> Any:
+    """An index with tensors for lists, which C++ would make on the "meta" device, without values."""
+    if isinstance(index, tuple):
+        return tuple(_with_tensors(part) for part in index)
+    return torch.tensor(index) if isinstance(index, list) else index
+
+
 def _unwrapped(value: Any) -> Any:
     return value.inner if isinstance(value, PretendedTensor) else value
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    """What lies in lists and tuples, which may be nested, as arguments of operations are."""
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """A value, or a list or tuple of values, with the function applied to each."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(function, part) for part in value)
+    return function(value)
 
 
 def _is_parameter(tensor: Tensor) -> bool:

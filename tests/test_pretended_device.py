@@ -104,6 +104,8 @@ def test_mixtures_are_refused_in_both_directions(mix: Callable[[Tensor, Tensor],
 def test_indices_may_come_from_the_cpu_but_not_the_other_way() -> None:
     there, here = numbers(4), torch.arange(4.0)
     assert there[torch.tensor([1, 2])].tolist() == [1, 2]
+    assert there[[3, 1]].tolist() == [3, 1]
+    assert there.view(2, 2)[:, [1]].tolist() == [[1], [3]]
     assert there[here > 2].device.type == "cuda"
     there[torch.tensor([0])] = torch.tensor(7.0)
     assert there[0] == 7
@@ -206,6 +208,13 @@ def test_gradients_pass_between_devices() -> None:
     (here.to("cuda:0") * 2).to("cuda:1").square().sum().cpu().backward()
     assert here.grad is not None
     assert here.grad.tolist() == [8, 8, 8]
+
+
+def test_a_module_moves_on_and_back() -> None:
+    module = Small()
+    for device in ("cuda:0", "cuda:1", "cpu", "cuda:1"):
+        assert module.to(device)(torch.ones(3, device=device)).device == torch.device(device)
+        assert module.weight.tolist() == [2, 2, 2]
 
 
 def test_copies_of_modules_stay_there() -> None:

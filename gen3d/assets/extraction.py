@@ -27,12 +27,11 @@ MESH_VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 
 
 def splat_cloud(splats: GaussianSplats) -> SplatCloud:
-    """The Gaussians as the writers take them."""
-    return SplatCloud(
-        splats.means.detach(), splats.unit_quats.detach(), splats.log_scales.detach(),
-        splats.opacity_logits.detach(), splats.sh.detach()[:, 0],
-        splats.sh_rest.detach() if splats.sh_rest.shape[1] else None,
-    )  # fmt: skip
+    """The Gaussians as the writers take them, on the CPU."""
+    parts = (splats.means, splats.unit_quats, splats.log_scales, splats.opacity_logits, splats.sh[:, 0])
+    means, quats, log_scales, opacity_logits, sh = (part.detach().cpu() for part in parts)
+    rest = splats.sh_rest.detach().cpu() if splats.sh_rest.shape[1] else None
+    return SplatCloud(means, quats, log_scales, opacity_logits, sh, rest)
 
 
 def gaussians_of(
@@ -73,7 +72,7 @@ def surface_mesh(
         source = scene.mesh_source(settings.mesh_grid)
     level = {}
     if isinstance(source, Tensor):
-        source, level["level"] = surface_of_field(source.numpy(), views.alpha, cameras)
+        source, level["level"] = surface_of_field(source.cpu().numpy(), views.alpha, cameras)
     lit = (views.rgb, views.alpha)
     mesh, stats = mesh_from_surface(source, lit, cameras, max_faces=settings.mesh_faces)
     size = settings.texture_size

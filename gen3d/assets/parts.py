@@ -64,7 +64,7 @@ def mesh_of_parts(parts: list[dict[str, Any]], blend: float = PrimitivesConfig.b
     whole = Primitives.from_parts(parts, PrimitivesConfig(blend=blend))
     with torch.no_grad():
         shapes = whole.shapes()
-        points = shapes.points(whole.template.directions).reshape(-1, 3)
+        points = shapes.points(whole.directions).reshape(-1, 3)
         low, high = points.amin(0), points.amax(0)
         middle, scale = (low + high) / 2, float((high - low).max()) / (2 * _EXTENT)
         inside = Superquadrics(

@@ -46,10 +46,10 @@ def fit_views(
 ) -> Fit:
     """Optimises `representation`, in place, until it looks like the views.
 
-    rgba: [B, H, W, 4] premultiplied, 0..1, as `cameras` see it under the studio lighting. steps, seconds: the budget,
-    one of the two; with `steps` the result depends on nothing but the arguments. views_per_step: views compared in
-    each step, each seen once before any is seen again. squared: weight of the mean squared error beside the absolute
-    one, which asks for less blur. clock: what counts as a second.
+    rgba: [B, H, W, 4] premultiplied, 0..1, as `cameras` see it under the studio lighting, on any device. steps,
+    seconds: the budget, one of the two; with `steps` the result depends on nothing but the arguments. views_per_step:
+    views compared in each step, each seen once before any is seen again. squared: weight of the mean squared error
+    beside the absolute one, which asks for less blur. clock: what counts as a second.
     Raises ValueError for images that do not fit the cameras or for no or two budgets, Gen3DError where the error is no
     number any more.
     """
@@ -77,9 +77,10 @@ def fit_views(
 
         seen = Cameras(cameras.c2w[picked], cameras.intrinsics[picked], cameras.width, cameras.height)
         render = representation.render(seen)
-        drawn, wanted = torch.cat([render.rgb, render.alpha], -1), rgba[picked]
+        drawn = torch.cat([render.rgb, render.alpha], -1)
+        wanted = rgba[picked.to(rgba.device)].to(drawn)
         # One random background a step: a colour that hides in front of one does not hide in front of all.
-        background = torch.rand(3, generator=generator)
+        background = torch.rand(3, generator=generator).to(drawn)
         error = view_error(drawn, wanted, background)
         if squared:
             error = error + squared * (drawn - wanted).square().mean()

@@ -20,7 +20,10 @@ Term = Callable[[Render, Cameras, RegularizersConfig], Tensor]
 
 
 def render_terms(render: Render, cameras: Cameras, config: RegularizersConfig) -> dict[str, Tensor]:
-    """The weighted terms whose weight is above 0, by name; each a scalar, differentiable in the render."""
+    """The weighted terms whose weight is above 0, by name; each a scalar, differentiable in the render. The cameras may
+    lie on any device.
+    """
+    cameras = cameras.to(render.rgb.device)
     return {
         name: getattr(config, name) * term(render, cameras, config)
         for name, term in TERMS.items()

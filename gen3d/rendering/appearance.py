@@ -27,8 +27,15 @@ class Appearance:
     nothing is drawn from the generator.
     """
 
-    def __init__(self, config: AppearanceConfig, outputs: Collection[str], generator: torch.Generator) -> None:
-        """outputs: what the representation's renders hold. generator: on the CPU.
+    def __init__(
+        self,
+        config: AppearanceConfig,
+        outputs: Collection[str],
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """outputs: what the representation's renders hold. generator: on the CPU. device: of the renders, for the
+        background that is learned.
 
         Raises UsageError where a shading is asked for that needs normals and there are none, or no shading has a
         chance.
@@ -46,7 +53,7 @@ class Appearance:
             )
         self.config, self.generator = config, generator
         learned = config.background == "learned"
-        self.learned = LearnedBackground(config.color) if learned else None
+        self.learned = LearnedBackground(config.color).to(device) if learned else None
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The learned background's group for Adam; none without one."""
@@ -56,7 +63,10 @@ class Appearance:
         return [{"name": "background", "params": list(self.learned.parameters()), "lr": rate}]
 
     def __call__(self, render: Render, cameras: Cameras) -> Render:
-        """`render`, under the studio light, as guides see it; differentiable in the render and the background."""
+        """`render`, under the studio light, as guides see it; differentiable in the render and the background. The
+        cameras may lie on any device.
+        """
+        cameras = cameras.to(render.rgb.device)
         mode = self._draw_mode()
         lit = mode in ("lambertian", "textureless")
         light = Light.random(cameras.positions, self.generator) if lit else None
@@ -77,6 +87,7 @@ class Appearance:
         if self.learned is not None:
             colors: Tensor = self.learned(cameras.rays()[1])
             return colors
+        device = cameras.c2w.device
         if self.config.background == "solid":
-            return solid(self.config.color, *size)
-        return dream_fields(*size, self.generator) if self.config.background == "dream_fields" else None
+            return solid(self.config.color, *size).to(device)
+        return dream_fields(*size, self.generator).to(device) if self.config.background == "dream_fields" else None

@@ -62,12 +62,12 @@ def neighbourhoods(points: Tensor, towards: Tensor | None = None, neighbours: in
 @torch.no_grad()
 def signed_field(points: Tensor, normals: Tensor, size: int, smoothing: float = 1.0) -> Tensor:
     """Signed distances [size, size, size] (z, y, x; negative inside; world units) of the surface through points [N, 3]
-    with outward unit normals [N, 3], at cell centres of [-1, 1]^3; constant beyond `LIMIT` cells.
+    with outward unit normals [N, 3], at cell centres of [-1, 1]^3, on the CPU; constant beyond `LIMIT` cells.
 
     smoothing: reach of the planes' weights in cells or in spacings of the points, whichever is more.
     """
     cell = 2 / size
-    positions, directions = points.detach().double().numpy(), normals.detach().double().numpy()
+    positions, directions = (tensor.detach().cpu().double().numpy() for tensor in (points, normals))
     voxel = np.floor((positions + 1) / cell).astype(np.int64)
     voxel = voxel[((voxel >= 0) & (voxel < size)).all(1)]
     empty = np.ones((size,) * 3, bool)

@@ -137,5 +137,5 @@ class Template:
     def repeated(self, count: int) -> Topology:
         """The topology of `count` copies, one after another."""
         vertices = len(self.directions)
-        offsets = torch.arange(count, dtype=torch.int32)[:, None, None] * vertices
+        offsets = torch.arange(count, dtype=torch.int32, device=self.faces.device)[:, None, None] * vertices
         return Topology.of((self.faces + offsets).reshape(-1, 3), count * vertices)

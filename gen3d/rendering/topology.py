@@ -116,8 +116,14 @@ class Diffusion:
         laplacian = diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
         self._factors = splu((identity(count) + strength * laplacian).tocsc())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Diffusion:
+        """Nothing changes it, and its factors cannot be copied: copies of a mesh share it."""
+        return self
+
     def __call__(self, values: Tensor) -> Tensor:
-        """values: [V, C]; differentiable: the matrix is symmetric, so its gradient is smoothed alike."""
+        """values: [V, C], on any device, though the CPU solves for it; differentiable: the matrix is symmetric, so its
+        gradient is smoothed alike.
+        """
         return _Solve.apply(values, self)
 
     def solve(self, values: Tensor) -> Tensor:

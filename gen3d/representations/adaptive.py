@@ -82,7 +82,7 @@ class SplatScene(torch.nn.Module):
 
     def mesh_source(self, size: int) -> Tensor:
         """Density of the Gaussians at the cell centres, [size, size, size], solid where they enclose space."""
-        return fill_enclosed(splat_density(self.splats, size))
+        return fill_enclosed(splat_density(self.splats, size)).cpu()
 
     def state(self) -> dict[str, Any]:
         return {"module": snapshot_module(self), "area": self.area, "densifier": self.densifier.state_dict()}
@@ -121,7 +121,7 @@ def fill_enclosed(density: Tensor) -> Tensor:
     from scipy.ndimage import binary_fill_holes  # slow to import, and needed at the end of a run alone
 
     shell = density > _SHELL * density.max()
-    enclosed = torch.from_numpy(binary_fill_holes(shell.numpy())) & ~shell
+    enclosed = torch.from_numpy(binary_fill_holes(shell.cpu().numpy())).to(shell.device) & ~shell
     return torch.where(enclosed, density.max(), density)
 
 
@@ -133,11 +133,11 @@ def splat_density(splats: GaussianSplats, size: int) -> Tensor:
     cell = 2 / size
     widths = splats.scales.clamp(min=0.6 * cell)
     reach = int(torch.ceil(2.5 * widths.amax() / cell).clamp(1, _FIELD_REACH))
-    offsets = torch.arange(-reach, reach + 1)
+    offsets = torch.arange(-reach, reach + 1, device=widths.device)
     dz, dy, dx = torch.meshgrid(offsets, offsets, offsets, indexing="ij")
     steps = torch.stack([dx, dy, dz], -1).view(-1, 3)  # [S, 3]
     rotations = rotation_matrices(splats.quats)
-    density = torch.zeros(size**3)
+    density = widths.new_zeros(size**3)
     chunk = max(1, _FIELD_VALUES // len(steps))
     for start in range(0, splats.num_gaussians, chunk):
         rows = slice(start, start + chunk)

@@ -13,18 +13,23 @@ from gen3d.rendering.views import Render
 
 if TYPE_CHECKING:
     import trimesh
+    from typing_extensions import Self
 
 
 class Representation(Protocol):
     """A differentiable scene inside [-1, 1]^3; concretely a `torch.nn.Module` that owns its parameters.
+
+    It is built on the CPU; `to` moves all that it owns, but for its generators: they draw on the CPU, and draws are
+    moved, so that a seed means the same scene on every device. Cameras may lie on any device: the renderers move them.
+    Renders and surface clouds lie where the scene does; what becomes files (`mesh_source`) comes to the CPU.
 
     outputs: which of "rgb", "alpha", "depth" and "normal" its renders hold.
     """
 
     outputs: frozenset[str]
 
-    def to(self, device: torch.device) -> Representation:
-        """Moves all that the scene holds to a device; returns the scene."""
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the scene to a device, and returns it. Its optimiser has to be made afterwards."""
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Groups for Adam: `name`, `params`, `lr`, and `lr_final` where the rate falls exponentially to it."""
@@ -51,8 +56,8 @@ class Representation(Protocol):
         """
 
     def mesh_source(self, size: int) -> Tensor | trimesh.Trimesh:
-        """What its mesh is made from: a field [size, size, size] (z, y, x; larger is inside; cell centres of
-        [-1, 1]^3), whose level is then chosen by re-rendering, or the mesh itself.
+        """What its mesh is made from, on the CPU: a field [size, size, size] (z, y, x; larger is inside; cell centres
+        of [-1, 1]^3), whose level is then chosen by re-rendering, or the mesh itself.
         """
 
     def state(self) -> dict[str, Any]:
@@ -68,7 +73,7 @@ class Representation(Protocol):
         """Copies of all parameters and buffers by name."""
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Puts a snapshot back, shapes included. The optimiser has to be made anew."""
+        """Puts a snapshot back, shapes included, where the scene is. The optimiser has to be made anew."""
 
 
 def snapshot_module(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -77,11 +82,13 @@ def snapshot_module(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def restore_module(module: torch.nn.Module, state: dict[str, Tensor]) -> None:
-    """Puts a snapshot back into a module whose parameters may have other shapes by now."""
+    """Puts a snapshot back into a module whose parameters may have other shapes by now, and lie on another device."""
     for name, value in state.items():
         owner_name, _, leaf = name.rpartition(".")
         owner = module.get_submodule(owner_name)
-        if isinstance(getattr(owner, leaf), torch.nn.Parameter):
-            setattr(owner, leaf, torch.nn.Parameter(value.clone()))
+        present = getattr(owner, leaf)
+        restored = value.to(present.device, copy=True)
+        if isinstance(present, torch.nn.Parameter):
+            setattr(owner, leaf, torch.nn.Parameter(restored))
         else:
-            owner.register_buffer(leaf, value.clone())
+            owner.register_buffer(leaf, restored)

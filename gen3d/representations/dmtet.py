@@ -97,7 +97,7 @@ class Dmtet(torch.nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
-        self._surface: tuple[tuple[int, ...], TetSurface | DualSurface] | None = None
+        self._surface: tuple[tuple[object, ...], TetSurface | DualSurface] | None = None
 
     @classmethod
     def from_shape(cls, shape: Shape, config: DmtetConfig, generator: torch.Generator) -> Dmtet:
@@ -196,8 +196,9 @@ class Dmtet(torch.nn.Module):
             vertices, _ = self._dual_vertices(surface, values)
             faces = split_quads(surface.quads, self._gammas(surface))
         lit = (self.albedo(vertices) * studio_shading(smooth_normals(vertices, faces))).clamp(0, 1)
-        colors = (lit * 255).round().to(torch.uint8).numpy()
-        mesh = trimesh.Trimesh(vertices.numpy(), faces.numpy(), vertex_colors=colors, process=False)
+        colors = (lit * 255).round().to(torch.uint8)
+        points, triangles, shades = (tensor.cpu().numpy() for tensor in (vertices, faces, colors))
+        mesh = trimesh.Trimesh(points, triangles, vertex_colors=shades, process=False)
         mesh.update_faces(belonging(mesh.vertices, mesh.faces))
         mesh.remove_unreferenced_vertices()
         return mesh
@@ -225,8 +226,8 @@ class Dmtet(torch.nn.Module):
         self._surface = None
 
     def _found(self, values: Tensor) -> TetSurface | DualSurface:
-        """What the mesh is made of, found again only where the distances have changed since."""
-        state = (self.distances._version, self.coarse_distances._version)
+        """What the mesh is made of, found again only where the distances have changed or moved since."""
+        state = (values.device, self.distances._version, self.coarse_distances._version)
         if self._surface is None or self._surface[0] != state:
             find = dual_march if self.config.extractor == "flexicubes" else march
             self._surface = state, find(self.lattice, values)

@@ -1,7 +1,8 @@
 """Shapes to begin with: simple solids, point clouds, meshes, voxels, and what another representation has become.
 
 Every representation is made `from_shape`, so each of these can start any of them, and one stage of a recipe can hand
-over to the next. Shapes lie in [-1, 1]^3; albedo is unlit sRGB in 0..1; grids have `size` cells a side (z, y, x).
+over to the next. Shapes lie in [-1, 1]^3, and on the CPU, whatever they are made from; albedo is unlit sRGB in 0..1;
+grids have `size` cells a side (z, y, x).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def shape_from_distances(distances: Tensor, albedo: Color | Callable[[Tensor], T
 
     Raises Gen3DError where they have no surface.
     """
+    distances = distances.detach().cpu()
     if not bool((distances < 0).any() and (distances > 0).any()):
         raise Gen3DError("The shape has no surface inside [-1, 1]^3: it is empty, or larger than the world.")
     mesh = extract_mesh(-distances.numpy(), 0.0)
@@ -84,8 +86,11 @@ def shape_from_points(
 
     Raises ValueError for fewer than 4 points, and Gen3DError where they enclose nothing.
     """
-    points = points.detach().float()
-    normals = neighbourhoods(points).normals if normals is None else torch.nn.functional.normalize(normals, dim=-1)
+    points = points.detach().cpu().float()
+    if normals is None:
+        normals = neighbourhoods(points).normals
+    else:
+        normals = torch.nn.functional.normalize(normals.detach().cpu(), dim=-1)
     albedo = GREY if colors is None else _nearest(points, colors)
     return shape_from_distances(signed_field(points, normals, size), albedo)
 
@@ -96,7 +101,7 @@ def shape_from_voxels(occupancy: Tensor, colors: Tensor | None = None) -> Shape:
     """
     if occupancy.ndim != 3 or len(set(occupancy.shape)) != 1:
         raise ValueError(f"The voxels have the shape {tuple(occupancy.shape)}; a cube [D, D, D] was expected.")
-    filled = occupancy.detach().float().numpy() > 0.5
+    filled = occupancy.detach().cpu().float().numpy() > 0.5
     cell = 2 / len(filled)
     outside, inside = ndimage.distance_transform_edt(~filled), ndimage.distance_transform_edt(filled)
     # The border runs half way between a filled cell's centre and an empty one's.
@@ -104,7 +109,7 @@ def shape_from_voxels(occupancy: Tensor, colors: Tensor | None = None) -> Shape:
     if colors is None:
         return shape_from_distances(distances)
     centers = cell_centers(len(filled))[torch.from_numpy(filled)]
-    return shape_from_distances(distances, _nearest(centers, colors[torch.from_numpy(filled)]))
+    return shape_from_distances(distances, _nearest(centers, colors.cpu()[torch.from_numpy(filled)]))
 
 
 def shape_from_mesh(mesh: trimesh.Trimesh, size: int = GRID, seed: int = 0) -> Shape:
@@ -211,5 +216,5 @@ def _flooded(surface: np.ndarray, away: np.ndarray) -> np.ndarray:
 
 def _nearest(points: Tensor, colors: Tensor) -> Callable[[Tensor], Tensor]:
     """The function that gives its points [N, 3] the colour of the nearest of `points` [M, 3]."""
-    tree, table = cKDTree(points.numpy()), colors.detach().float().clamp(0, 1)
+    tree, table = cKDTree(points.numpy()), colors.detach().cpu().float().clamp(0, 1)
     return lambda at: table[torch.from_numpy(tree.query(at.numpy(), workers=-1)[1])]

@@ -36,6 +36,9 @@ from gen3d.representations.shape import Shape
 CLOUD_POINTS = 12000
 """Points that stand for the surface in a `SurfaceCloud`."""
 
+_TOPOLOGY, _ATLAS = ("faces", "edges", "corner_starts", "corners"), ("uv", "faces", "vertex")
+"""The tensors of `Topology` and `Atlas`."""
+
 SOURCE_FACES = 30000
 """The exported mesh is subdivided up to so many triangles, so that colours at its vertices can carry the texture."""
 
@@ -61,6 +64,8 @@ class TexturedMesh(torch.nn.Module):
     rest: Tensor
     cloud_faces: Tensor
     cloud_weights: Tensor
+    faces: Tensor
+    """[F, 3] int32"""
 
     def __init__(
         self,
@@ -72,10 +77,16 @@ class TexturedMesh(torch.nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.config, self.atlas = config, atlas
-        self.topology = Topology.of(faces, len(vertices))
-        self.diffusion = Diffusion(self.topology, config.diffusion)
-        self.edge_length = mean_edge_length(vertices, self.topology)
+        self.config = config
+        topology = Topology.of(faces, len(vertices))
+        self.diffusion = Diffusion(topology, config.diffusion)
+        self.edge_length = mean_edge_length(vertices, topology)
+        fixed = {
+            **{name: getattr(topology, name) for name in _TOPOLOGY},
+            **{f"atlas_{name}": getattr(atlas, name) for name in _ATLAS},
+        }
+        for name, value in fixed.items():
+            self.register_buffer(name, value, persistent=False)
         self.push = Parameter(torch.zeros_like(vertices))
         self.texture = Parameter(texture.clone())
         self.register_buffer("rest", vertices.clone())
@@ -91,9 +102,14 @@ class TexturedMesh(torch.nn.Module):
         return cls(vertices, faces, atlas, _bake(shape, vertices, faces, atlas, config.texture_size), config, generator)
 
     @property
-    def faces(self) -> Tensor:
-        """[F, 3] int32"""
-        return self.topology.faces
+    def topology(self) -> Topology:
+        """How the faces hang together."""
+        return Topology(len(self.rest), *(self.get_buffer(name) for name in _TOPOLOGY))
+
+    @property
+    def atlas(self) -> Atlas:
+        """Where the faces lie in the texture."""
+        return Atlas(*(self.get_buffer(f"atlas_{name}") for name in _ATLAS))
 
     @property
     def vertices(self) -> Tensor:
@@ -151,14 +167,14 @@ class TexturedMesh(torch.nn.Module):
         """The mesh with lit vertex colours, subdivided for their sake. size: not needed, there is no grid."""
         vertices, uv = self.vertices, self.atlas.uv
         attributes = torch.cat([vertices, vertex_normals(vertices, self.faces)], 1)[self.atlas.vertex]
-        table, faces = torch.cat([attributes, uv], 1).double().numpy(), self.atlas.faces.long().numpy()
+        table, faces = torch.cat([attributes, uv], 1).double().cpu().numpy(), self.atlas.faces.long().cpu().numpy()
         while 4 * len(faces) <= SOURCE_FACES:
             table, faces = _subdivide(table, faces)
         # Along the cuts of the atlas vertices are doubled, at exactly the same positions.
         positions, first, same = np.unique(table[:, :3], axis=0, return_index=True, return_inverse=True)
         kept = torch.from_numpy(table[first]).float()
         shading = studio_shading(torch.nn.functional.normalize(kept[:, 3:6], dim=-1))
-        colors = (sample(self.texture, kept[:, 6:]) * shading).clamp(0, 1).numpy()
+        colors = (sample(self.texture.cpu(), kept[:, 6:]) * shading).clamp(0, 1).numpy()
         return trimesh.Trimesh(
             positions, same.reshape(-1)[faces], process=False, vertex_colors=np.round(colors * 255).astype(np.uint8)
         )

@@ -13,13 +13,14 @@ VIEWS_AT_ONCE = 4
 
 
 def on_white(scene: Representation, cameras: Cameras) -> Tensor:
-    """Images [B, H, W, 3] of the scene before white."""
+    """Images [B, H, W, 3] of the scene before white, on the CPU."""
     render = views_of(scene, cameras)
     return (render.rgb + 1 - render.alpha).clamp(0, 1)
 
 
 @torch.no_grad()
 def views_of(scene: Representation, cameras: Cameras) -> Render:
-    """rgb, alpha and depth of many views, a few at a time, which keeps the peak of memory low."""
-    parts = [scene.render(cameras[i : i + VIEWS_AT_ONCE]) for i in range(0, len(cameras), VIEWS_AT_ONCE)]
-    return Render(*(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "alpha", "depth")))
+    """rgb, alpha and depth of many views, on the CPU, where files and judges take them from."""
+    renders = (scene.render(cameras[i : i + VIEWS_AT_ONCE]) for i in range(0, len(cameras), VIEWS_AT_ONCE))
+    parts = [(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu()) for render in renders]
+    return Render(*(torch.cat(images) for images in zip(*parts, strict=True)))

@@ -77,11 +77,16 @@ class Primitives(torch.nn.Module):
 
     outputs = frozenset({"rgb", "alpha", "depth", "normal"})
 
+    directions: Tensor  # of the tessellation's template, as its faces
+    template_faces: Tensor
+
     def __init__(self, shapes: Superquadrics, colors: Tensor, config: PrimitivesConfig) -> None:
         """colors: [K, 3] albedo."""
         super().__init__()
         self.config = config
-        self.template = Template.cube(config.tessellation)
+        template = Template.cube(config.tessellation)
+        self.register_buffer("directions", template.directions, persistent=False)
+        self.register_buffer("template_faces", template.faces, persistent=False)
         low, high = EXPONENTS
         self.centers = Parameter(shapes.centers.detach().clone())
         self.quats = Parameter(normalize(shapes.quats.detach(), dim=1))
@@ -229,12 +234,12 @@ class Primitives(torch.nn.Module):
     @torch.no_grad()
     def mesh_source(self, size: int) -> Tensor:
         """Minus the signed distance to the soft union, [size, size, size]: a closed surface of all parts."""
-        points = cell_centers(size).view(-1, 3)
+        points = cell_centers(size, self.centers.device).view(-1, 3)
         shapes = self.shapes()
         blend = self.config.blend
         field = torch.cat([-soft_union(shapes.distances(part), blend) for part in points.split(_GRID_POINTS)])
         # Far from the surface first-order distances are far off, and nothing asks for them.
-        return field.clamp(-0.2, 0.2).view(size, size, size)
+        return field.clamp(-0.2, 0.2).view(size, size, size).cpu()
 
     def state(self) -> dict[str, Any]:
         return {"module": snapshot_module(self)}
@@ -259,16 +264,18 @@ class Primitives(torch.nn.Module):
         restore_module(self, state)
 
     def _topology_now(self) -> Topology:
-        if self._topology is None or self._topology.vertices != len(self.centers) * len(self.template.directions):
-            self._topology = self.template.repeated(len(self.centers))
-        return self._topology
+        found, count = self._topology, len(self.centers)
+        if found is None or found.vertices != count * len(self.directions) or found.faces.device != self.centers.device:
+            found = self._topology = Template(self.directions, self.template_faces).repeated(count)
+        return found
 
     def _skin(self, blend: float) -> Skin:
         """The primitives' surfaces, moved to that of their soft union over `blend` world units."""
         count, faces = len(self.centers), self._topology_now().faces
         shapes = self.shapes()
-        vertices = shapes.points(self.template.directions).reshape(-1, 3)
-        own = torch.eye(count, dtype=torch.bool).repeat_interleave(len(vertices) // count, 1)  # [K, K V]
+        vertices = shapes.points(self.directions).reshape(-1, 3)
+        own = torch.eye(count, dtype=torch.bool, device=vertices.device)
+        own = own.repeat_interleave(len(vertices) // count, 1)  # [K, K V]
         distances, towards = self._around(shapes, vertices.view(count, -1, 3), _REACH * max(blend, BURIED_SOFTNESS))
         outside = torch.nn.functional.logsigmoid(distances / BURIED_SOFTNESS).masked_fill(own, 0.0).sum(0).exp()
         areas, normals = _areas(vertices, faces), _normals(vertices, faces)

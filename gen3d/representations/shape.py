@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """vertices [V, 3], faces [F, 3] int32, unit normals [V, 3], unlit sRGB albedo [V, 3] in 0..1, and distances
+    """What a scene begins as; it stays on the CPU, where scenes are built before they are moved.
+
+    vertices [V, 3], faces [F, 3] int32, unit normals [V, 3], unlit sRGB albedo [V, 3] in 0..1, and distances
     [D, D, D] (z, y, x), signed (negative inside), world units, at the cell centres (i + 0.5) * 2 / D - 1.
     """
 

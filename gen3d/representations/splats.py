@@ -129,7 +129,7 @@ class GaussianSplats(torch.nn.Module):
         """[N, 3], or [B, N, 3] when there are view-dependent harmonics."""
         if self.sh_rest.shape[1] == 0:
             return self.base_colors
-        directions = self.means.detach() - cameras.positions[:, None]  # [B, N, 3]
+        directions = self.means.detach() - cameras.positions.to(self.means)[:, None]  # [B, N, 3]
         return sh_to_color(torch.cat([self.sh, self.sh_rest], 1), directions)
 
     def render(self, cameras: Cameras, backend: Backend = "auto") -> SplatRender:

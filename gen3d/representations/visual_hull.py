@@ -37,6 +37,7 @@ def shape_from_views(cameras: Cameras, rgba: Tensor, size: int = 96) -> Shape:
     expected = (len(cameras), cameras.height, cameras.width, 4)
     if tuple(rgba.shape) != expected:
         raise ValueError(f"The views have the shape {tuple(rgba.shape)}; the cameras need {expected}.")
+    cameras, rgba = cameras.to("cpu"), rgba.cpu()
     distances = hull_distances(cameras, rgba[..., 3], size)
     if not bool((distances < 0).any()):
         raise Gen3DError("The silhouettes have nothing in common inside [-1, 1]^3: check the cameras of the views.")

@@ -148,7 +148,7 @@ class VolumeScene(torch.nn.Module):
 
     def render(self, cameras: Cameras) -> VolumeRender:
         """Samples are jittered along the rays where gradients are wanted; pictures are always the same."""
-        rays = rays_of(cameras)
+        rays = rays_of(cameras, self.level.device)
         jitter = self.generator if torch.is_grad_enabled() else None
         samples = self._reached(self.occupancy.march(rays.origins, rays.directions, 2 / self.volume.samples, jitter))
         out, alpha, weights, gradients = self._composite(samples, rays)
@@ -201,7 +201,7 @@ class VolumeScene(torch.nn.Module):
 
     def mesh_source(self, size: int) -> Tensor:
         """`inside` on a grid [size, size, size]."""
-        return self.grid_of(self.inside, size).clamp(-RAW_LIMIT, RAW_LIMIT)
+        return self.grid_of(self.inside, size).clamp(-RAW_LIMIT, RAW_LIMIT).cpu()
 
     def state(self) -> dict[str, Any]:
         surface = None if self._surface is None else vars(self._surface)
@@ -211,9 +211,10 @@ class VolumeScene(torch.nn.Module):
     def load_state(self, state: dict[str, Any]) -> None:
         restore_module(self, state["module"])
         self.generator.set_state(state["generator"])
-        found = state["found"]
-        self._surface = None if found["surface"] is None else Surface(**found["surface"])
-        self._coarse, self._deep = found["coarse"], found["deep"]
+        found, device = state["found"], self.level.device
+        surface = found["surface"]
+        self._surface = None if surface is None else Surface(**{name: x.to(device) for name, x in surface.items()})
+        self._coarse, self._deep = (None if x is None else x.to(device) for x in (found["coarse"], found["deep"]))
 
     @classmethod
     def from_state(cls, state: dict[str, Any], config: Any, generator: torch.Generator) -> Self:
@@ -229,10 +230,19 @@ class VolumeScene(torch.nn.Module):
         restore_module(self, state)
         self._surface = self._coarse = self._deep = None
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VolumeScene:
+        """What `to` goes through: moves what was found of the field along with it."""
+        super()._apply(fn, recurse)
+        self._coarse, self._deep = (None if found is None else fn(found) for found in (self._coarse, self._deep))
+        if self._surface is not None:
+            self._surface = Surface(*(fn(value) for value in vars(self._surface).values()))
+        return self
+
     @torch.no_grad()
     def grid_of(self, function: Callable[[Tensor], Tensor], size: int) -> Tensor:
         """A function of points [N, 3] at the cell centres of a grid [size, size, size] (z, y, x)."""
-        parts = [function(chunk) for chunk in cell_centers(size).view(-1, 3).split(_POINTS_AT_ONCE)]
+        points = cell_centers(size, self.level.device).view(-1, 3)
+        parts = [function(chunk) for chunk in points.split(_POINTS_AT_ONCE)]
         return torch.cat(parts).view(size, size, size)
 
     @torch.no_grad()
@@ -253,8 +263,8 @@ class VolumeScene(torch.nn.Module):
         """`inside` at the centres of the occupied cells [S, S, S]; what is not occupied is far outside."""
         if self._coarse is None:
             size, occupied = self.occupancy.resolution, self.occupancy.occupied.view(-1)
-            chunks = cell_centers(size).view(-1, 3)[occupied].split(_POINTS_AT_ONCE)
-            values = torch.full((size**3,), -RAW_LIMIT)
+            chunks = cell_centers(size, occupied.device).view(-1, 3)[occupied].split(_POINTS_AT_ONCE)
+            values = self.level.new_full((size**3,), -RAW_LIMIT)
             values[occupied] = torch.cat([self.inside(chunk) for chunk in chunks]).clamp(-RAW_LIMIT, RAW_LIMIT)
             self._coarse = values.view(size, size, size)
         return self._coarse
@@ -295,7 +305,7 @@ class VolumeScene(torch.nn.Module):
         """Whether the cells [S, S, S] are inside. No view sees a void, so what is enclosed counts."""
         from scipy import ndimage  # here, as other recipes import this module too and should not wait for it
 
-        filled: np.ndarray = ndimage.binary_fill_holes(self._coarse_field().numpy() > float(self.level))
+        filled: np.ndarray = ndimage.binary_fill_holes(self._coarse_field().cpu().numpy() > float(self.level))
         return filled
 
     def _hollowness(self) -> Tensor:
@@ -307,29 +317,30 @@ class VolumeScene(torch.nn.Module):
         size = self.occupancy.resolution
         if self._deep is None:
             deep = ndimage.binary_erosion(self._solid(), iterations=_SKIN)
-            self._deep = cell_centers(size).view(-1, 3)[torch.from_numpy(deep).view(-1)]
+            self._deep = cell_centers(size).view(-1, 3)[torch.from_numpy(deep).view(-1)].to(self.level.device)
         if not len(self._deep):
             return self.level.new_zeros(())
-        some = self._deep[torch.randint(len(self._deep), (_DEEP_POINTS,), generator=self.generator)]
-        points = some + (torch.rand(some.shape, generator=self.generator) - 0.5) * (2 / size)
+        pick = torch.randint(len(self._deep), (_DEEP_POINTS,), generator=self.generator)
+        shift = (torch.rand(_DEEP_POINTS, 3, generator=self.generator) - 0.5) * (2 / size)
+        points = self._deep[pick.to(self._deep.device)] + shift.to(self._deep)
         return (1 - self.inside(points) / self.firm).relu().mean()
 
     @torch.no_grad()
     def _find_surface(self) -> Surface:
         """Vertices of the level on the occupancy grid; the areas are thirds of the triangles around."""
         size, level = self.occupancy.resolution, float(self.level)
-        grid = self._coarse_field().numpy()
+        grid = self._coarse_field().cpu().numpy()
         grid = np.pad(np.where(self._solid() & (grid <= level), RAW_LIMIT, grid), 1, constant_values=-RAW_LIMIT)
         if not grid.min() < level < grid.max():
-            empty = torch.zeros(0, 3)
-            return Surface(empty, empty, torch.zeros(0), torch.zeros(0))
+            empty = self.level.new_zeros(0, 3)
+            return Surface(empty, empty, empty[:, 0], empty[:, 0])
         index, triangles, _, _ = marching_cubes(grid, level)
-        points = torch.from_numpy(((index - 0.5) * 2 / size - 1)[:, ::-1].copy()).float()
-        faces = torch.from_numpy(triangles.copy()).int()
+        points = torch.from_numpy(((index - 0.5) * 2 / size - 1)[:, ::-1].copy()).to(self.level)
+        faces = torch.from_numpy(triangles.copy()).int().to(self.level.device)
         normals = vertex_normals(points, faces)
         a, b, c = (points[faces[:, corner].long()] for corner in range(3))
         thirds = torch.linalg.cross(b - a, c - a).norm(dim=1, keepdim=True).expand(-1, 3) / 6
-        areas = torch.zeros(len(points)).scatter_add(0, faces.long().reshape(-1), thirds.reshape(-1))
+        areas = points.new_zeros(len(points)).scatter_add(0, faces.long().reshape(-1), thirds.reshape(-1))
         step = 0.5 * CELL * normals
         slopes = (self.inside(points - step) - self.inside(points + step)) / CELL
         # Where the field is nearly flat a small change would throw the point far away.
