@@ -57,16 +57,17 @@ def normalise_images(images: Tensor, config: Mapping[str, Any]) -> Tensor:
 
 
 def encode_text(model: CLIP | ClipNetwork, tokens: Tensor) -> Tensor:
-    """Unit text features [B, D] of tokens [B, L]: `model.encode_text` without the columns that are all padding.
+    """Unit text features [B, D], where the model is, of tokens [B, L]: `model.encode_text` without the columns that
+    are all padding.
 
     The transformer is causal and pooled at the end token, so padding behind it cannot change the result; captions fill
     about a third of the context, and skipping the rest makes the text tower that much cheaper.
     """
     length = int((tokens != 0).sum(1).max()) if len(tokens) else 1
-    tokens = tokens[:, :length]
+    tokens = tokens[:, :length].to(model.positional_embedding.device)
     x = model.token_embedding(tokens) + model.positional_embedding[:length]  # [B, length, width]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    pooled = x[torch.arange(len(tokens)), tokens.argmax(-1)]  # the end token is the highest id
+    pooled = x[torch.arange(len(tokens), device=x.device), tokens.argmax(-1)]  # the end token is the highest id
     return torch.nn.functional.normalize(pooled @ model.text_projection, dim=-1)
 
 
@@ -97,8 +98,10 @@ def save_clip(
     return folder / WEIGHTS_NAME
 
 
-def load_clip(folder: Path | str) -> tuple[ClipNetwork, WordTokenizer, dict[str, Any]]:
-    """Model (fp32, frozen, in evaluation mode), tokenizer and configuration that `save_clip` wrote.
+def load_clip(
+    folder: Path | str, device: torch.device | str = "cpu"
+) -> tuple[ClipNetwork, WordTokenizer, dict[str, Any]]:
+    """Model (fp32, frozen, in evaluation mode, on a device), tokenizer and configuration that `save_clip` wrote.
 
     Raises Gen3DError where the files are missing, damaged, or of another model.
     """
@@ -115,4 +118,4 @@ def load_clip(folder: Path | str) -> tuple[ClipNetwork, WordTokenizer, dict[str,
         raise Gen3DError(
             f"The evaluator's weights {path} cannot be read ({reason}): write them again with 'gen3d train clip'."
         ) from None
-    return model, tokenizer, config
+    return model.to(device), tokenizer, config

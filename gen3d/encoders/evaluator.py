@@ -24,7 +24,7 @@ BATCH = 64
 
 
 class Evaluator:
-    """Unit features of images and texts in one space.
+    """Unit features of images and texts in one space; images may come from any device, features are on the CPU.
 
     name: which model this is, to be named beside every score. logit_scale: the factor on cosines before a softmax.
     """
@@ -40,16 +40,18 @@ class Evaluator:
         std: Sequence[float],
         logit_scale: float,
         templates: Sequence[str] = TEMPLATES,
+        device: torch.device | str = "cpu",
     ) -> None:
+        """image_tower, text_tower: take normalised images [B, 3, S, S] on `device`, and texts."""
         self.name, self.image_size, self.logit_scale = name, image_size, logit_scale
         self.templates = tuple(templates)
         self._image_tower, self._text_tower = image_tower, text_tower
         self._known: dict[str, Tensor] = {}
-        self._mean, self._std = (torch.tensor(list(values)).view(1, 3, 1, 1) for values in (mean, std))
+        self._mean, self._std = (torch.tensor(list(values)).view(1, 3, 1, 1).to(device) for values in (mean, std))
 
     @classmethod
-    def load(cls, path: Path | str | None = None) -> Evaluator:
-        """The in-house CLIP of the folder `path`; by default the weights that come with the package.
+    def load(cls, path: Path | str | None = None, device: torch.device | str = "cpu") -> Evaluator:
+        """The in-house CLIP of the folder `path`, on a device; by default the weights that come with the package.
 
         Raises Gen3DError where there are none or they cannot be read.
         """
@@ -61,7 +63,7 @@ class Evaluator:
                 f"The evaluator's weights {WEIGHTS_NAME} are not in {folder}: "
                 "train them with 'gen3d train clip', or name another folder."
             )
-        model, tokenizer, config = load_clip(folder)
+        model, tokenizer, config = load_clip(folder, device)
         return cls(
             "gen3d-clip-mini",
             lambda images: model.encode_image(images.contiguous(memory_format=torch.channels_last)),
@@ -70,11 +72,12 @@ class Evaluator:
             mean=config["preprocess_cfg"]["mean"],
             std=config["preprocess_cfg"]["std"],
             logit_scale=float(model.logit_scale.exp()),
+            device=device,
         )
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | None = None) -> Evaluator:
-        """Any open_clip model, such as `ViT-B-32` with `laion2b_s34b_b79k` or a local .safetensors file.
+    def from_open_clip(cls, name: str, pretrained: str | None = None, device: torch.device | str = "cpu") -> Evaluator:
+        """Any open_clip model, on a device, such as `ViT-B-32` with `laion2b_s34b_b79k` or a local .safetensors file.
 
         Weights are downloaded by open_clip unless they are local or cached. Raises UsageError for a pickled checkpoint,
         Gen3DError where the model cannot be had.
@@ -86,7 +89,7 @@ class Evaluator:
                 f"The checkpoint {pretrained} is a pickle, which could run code: convert it to .safetensors first."
             )
         try:
-            model = open_clip.create_model(name, pretrained=pretrained).eval().requires_grad_(False)
+            model = open_clip.create_model(name, pretrained=pretrained).to(device).eval().requires_grad_(False)
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # open_clip and the hub raise a dozen kinds; all mean the same to the user
             raise Gen3DError(
@@ -97,11 +100,12 @@ class Evaluator:
         return cls(
             f"{name}/{pretrained or 'random'}",
             model.encode_image,
-            lambda texts: torch.cat([model.encode_text(part) for part in tokenizer(texts).split(BATCH)]),
+            lambda texts: torch.cat([model.encode_text(part.to(device)) for part in tokenizer(texts).split(BATCH)]),
             image_size=size if isinstance(size, int) else int(size[0]),
             mean=model.visual.image_mean,
             std=model.visual.image_std,
             logit_scale=float(model.logit_scale.exp()),
+            device=device,
         )
 
     @torch.no_grad()
@@ -109,8 +113,8 @@ class Evaluator:
         """Unit features [B, D] of images [B, H, W, 3] in 0..1 on white, of any size (resized with anti-aliasing)."""
         features = []
         for part in images.float().split(BATCH):
-            pixels = fit_square(part.permute(0, 3, 1, 2), self.image_size)
-            features.append(self._image_tower((pixels - self._mean) / self._std))
+            pixels = fit_square(part.to(self._mean).permute(0, 3, 1, 2), self.image_size)
+            features.append(self._image_tower((pixels - self._mean) / self._std).cpu())
         return F.normalize(torch.cat(features), dim=-1)
 
     @torch.no_grad()
@@ -124,7 +128,7 @@ class Evaluator:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
             filled = [template.format(text) for text in new for template in self.templates]
-            units = F.normalize(self._text_tower(filled), dim=-1)
+            units = F.normalize(self._text_tower(filled).cpu(), dim=-1)
             means = F.normalize(units.view(len(new), len(self.templates), -1).mean(1), dim=-1)
             self._known.update(zip(new, means, strict=True))
         return torch.stack([self._known[text] for text in texts])

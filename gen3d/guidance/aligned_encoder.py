@@ -63,16 +63,17 @@ class EncoderGuidance:
         """cloud: the scene's surface, attached to it. Raises TypeError for an encoder of views."""
         if not hasattr(self.encoder, "embed_cloud"):
             raise TypeError("This text-3D encoder reads views, not surfaces: call `from_views`.")
-        return self._step(self.encoder.embed_cloud(cloud))
+        return self._step(self.encoder.embed_cloud(cloud), cloud.points.device)
 
     def from_views(self, images: Tensor) -> EncoderStep:
         """images: views [V, H, W, 3] of the scene, attached to it. Raises TypeError for an encoder of surfaces."""
         if not hasattr(self.encoder, "embed_views"):
             raise TypeError("This text-3D encoder reads surfaces, not views: call `from_cloud`.")
-        return self._step(self.encoder.embed_views(images[None]))
+        return self._step(self.encoder.embed_views(images[None]), images.device)
 
-    def _step(self, features: Tensor) -> EncoderStep:
-        loss = cosine_loss(F.normalize(features.float(), dim=-1), self.target.to(features.device))
+    def _step(self, features: Tensor, device: torch.device) -> EncoderStep:
+        """device: of the scene, to which the loss belongs wherever the encoder is."""
+        loss = cosine_loss(F.normalize(features.float(), dim=-1), self.target.to(features.device)).to(device)
         return EncoderStep(self.weight * loss, 1 - loss.detach())
 
 

@@ -89,8 +89,8 @@ def clip_mesh_config() -> ClipGuidanceConfig:
 
 @dataclass(frozen=True)
 class ClipStep:
-    """loss: weighted sum of all terms. similarity: mean cosine of the crops with the text, detached. terms: the
-    unweighted terms by name, detached scalars.
+    """loss: weighted sum of all terms, where the render is. similarity: mean cosine of the crops with the text,
+    detached. terms: the unweighted terms by name, detached scalars.
     """
 
     loss: Tensor
@@ -165,6 +165,7 @@ class ClipGuidance:
             terms["directional"] = directional_loss(features, before, self.direction.to(features))
         if config.transmittance:
             terms["transmittance"] = opacity(render.alpha, opacity_target(config, step))
+        terms = {name: value.to(render.rgb.device) for name, value in terms.items()}
         loss = torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()
         detached = {name: value.detach() for name, value in terms.items()}
         return ClipStep(config.weight * loss, 1 - detached["text"], detached)

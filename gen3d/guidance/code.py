@@ -52,7 +52,10 @@ class CodeGuidance:
     def of(
         cls, denoiser: CodeDenoiser, features: Tensor, config: CodeGuidanceConfig, generator: torch.Generator
     ) -> CodeGuidance:
-        """Guidance under the text with features [768]. After the run, `finish` leaves the denoiser as it was."""
+        """Guidance under the text with features [768]. After the run, `finish` leaves the denoiser as it was.
+        generator: on the CPU, wherever the denoiser is.
+        """
+        features = features.to(denoiser.null_text.device)
         predict = code_predict(denoiser, features)
         if config.rule != "vsd":
             return cls(predict, config, generator)
@@ -84,8 +87,8 @@ class CodeGuidance:
         config = self.config
         t = annealed_time(progress, config.t_max, config.t_min)
         clean = code.detach().expand(1 if config.rule in INVERTING else config.draws, -1)
-        noise = torch.randn(clean.shape, generator=self.generator)
-        times = torch.full((len(clean),), t)
+        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        times = clean.new_full((len(clean),), t)
         draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
         gradient = self.rule(draw).mean(0, keepdim=True)
         # Per element of the code, so that weights do not depend on its size.

@@ -45,8 +45,8 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class DiffusionStep:
-    """loss: unweighted; its gradient is the rule's, a mean over views. gradient_norm: root mean square of the rule's
-    gradient in what the prior diffuses; of 'refine' that of the difference in pixels.
+    """loss: unweighted, where the render is; its gradient is the rule's, a mean over views. gradient_norm: root mean
+    square of the rule's gradient in what the prior diffuses; of 'refine' that of the difference in pixels.
     """
 
     loss: Tensor
@@ -112,7 +112,7 @@ class DiffusionGuidance:
                 clean = prior.encode_image(torch.cat([start.rgb, start.alpha], -1), background)
             gradient = rules.dds(draw, rules.Reference(clean, self._predict(self.source, cameras)))
         gradient = tamed(finite(gradient), self.config)
-        return DiffusionStep(distillation_loss(latents, gradient), _size(gradient))
+        return DiffusionStep(distillation_loss(latents, gradient).to(render.rgb.device), _size(gradient))
 
     def state_dict(self) -> dict[str, Any]:
         """What the student of 'vsd' has learned; nothing for other rules."""
@@ -155,7 +155,8 @@ class DiffusionGuidance:
         with torch.no_grad():
             draw = self._draw(prior.encode_image(images, background), cameras, progress)
             target = prior.decode(refine(draw, steps_from(draw.t, self.config.refine_steps))).to(shown)
-        return DiffusionStep(refinement_loss(shown, target), _size(shown.detach() - target))
+        loss = refinement_loss(shown, target).to(images.device)
+        return DiffusionStep(loss, _size(shown.detach() - target))
 
     def _predict(self, conditioning: Any, cameras: Cameras) -> Predict:
         """The prior under one conditioning, its conditional half kept off the texts of other views by Perp-Neg."""

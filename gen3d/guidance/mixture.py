@@ -26,7 +26,7 @@ from gen3d.guidance.contract import Halves, NoisePath, Predict, PromptSet
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """K Gaussians of D dimensions.
+    """K Gaussians of D dimensions. It computes where its tensors are, and answers where it is asked.
 
     means: [K, D]. covariances: [K, D, D], positive semi-definite. weights: [K], sum 1. labels: one for each component,
     several components may share one. Raises UsageError where these do not fit each other.
@@ -78,9 +78,10 @@ class GaussianMixture:
         return within + (self.weights[:, None] * offsets).T @ offsets
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Clean samples [count, D]."""
-        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        normal = torch.randn(count, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        """Clean samples [count, D], where the mixture is. generator: on the CPU."""
+        chosen = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=generator)
+        chosen = chosen.to(self.means.device)
+        normal = torch.randn(count, self.means.shape[1], generator=generator, dtype=self.means.dtype).to(self.means)
         variances, directions = self._axes
         offsets = (directions[chosen] @ (variances[chosen].sqrt() * normal)[..., None])[..., 0]
         return self.means[chosen] + offsets
@@ -92,7 +93,7 @@ class GaussianMixture:
     def noise(self, noisy: Tensor, t: Tensor, path: NoisePath) -> Tensor:
         """E[e | x_t] = -sigma grad log p_t for samples [B, ...] (D numbers each) at times t [B]: exact, same shape."""
         logs, scaled = self._components(noisy, t, path)
-        sigma = path.sigma(t.to(self.means.dtype))
+        sigma = path.sigma(t.to(self.means))
         prediction = sigma[:, None] * (logs.softmax(1)[..., None] * scaled).sum(1)
         return prediction.reshape(noisy.shape).to(noisy)
 
@@ -102,7 +103,7 @@ class GaussianMixture:
 
     def _components(self, noisy: Tensor, t: Tensor, path: NoisePath) -> tuple[Tensor, Tensor]:
         """log(weight N(x_t; alpha mean, V)) [B, K] and V^-1 (x_t - alpha mean) [B, K, D]; V = alpha^2 C + sigma^2."""
-        values, times = noisy.flatten(1).to(self.means.dtype), t.to(self.means.dtype)
+        values, times = noisy.flatten(1).to(self.means), t.to(self.means)
         alpha, sigma = path.alpha(times)[:, None, None], path.sigma(times)[:, None, None]
         variances, directions = self._axes
         offsets = values[:, None] - alpha * self.means  # [B, K, D]
@@ -168,7 +169,7 @@ class MixturePrior:
     def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
         """Premultiplied RGBA [B, H, W, 4] -> [B, C, resolution, resolution], averaged over pixels; differentiable."""
         if self.channels == 3:
-            images = images[..., :3] + (1 - images[..., 3:]) * background
+            images = images[..., :3] + (1 - images[..., 3:]) * background.to(images)
         return F.interpolate(images.permute(0, 3, 1, 2), size=(self.resolution, self.resolution), mode="area")
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Predict, cameras: Cameras | None) -> Halves:

@@ -43,7 +43,8 @@ class ViewGuidance:
 
     @classmethod
     def of(cls, prior: ViewPrior, text: Tensor, config: ViewGuidanceConfig, generator: torch.Generator) -> ViewGuidance:
-        """Guidance under the text with features [768]."""
+        """Guidance under the text with features [768]. generator: on the CPU, wherever the prior is."""
+        text = text.to(prior.null_text.device)
 
         def predict(noisy: Tensor, t: Tensor, coarse: Tensor, directions: Tensor) -> Tensor:
             return prior.denoise(noisy, t, coarse, text.expand(len(noisy), -1), directions)
@@ -51,30 +52,32 @@ class ViewGuidance:
         return cls(predict, config, generator)
 
     def __call__(self, rendered: Tensor, coarse: Tensor, cameras: Cameras, progress: float) -> ViewStep:
-        """rendered: premultiplied RGBA [B, H, W, 4], attached to the scene. coarse: the field's own views from the same
-        cameras, same shape. progress: 0..1 of the run.
+        """rendered: premultiplied RGBA [B, H, W, 4], attached to the scene, where the prior is. coarse: the field's own
+        views from the same cameras, same shape; they and the cameras may lie on any device. progress: 0..1 of the run.
         """
+        coarse = coarse.detach().to(rendered)
         t = annealed_time(progress, self.config.t_max, self.config.t_min)
-        sample, small = resize(rendered, VIEW_SIZE), resize(coarse.detach(), VIEW_SIZE)
+        sample, small = resize(rendered, VIEW_SIZE), resize(coarse, VIEW_SIZE)
         clean = sample.detach()
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
         times = clean.new_full((len(clean),), t)
         with torch.no_grad():
             noisy = add_noise(FlowPath(), clean, noise, times)
-            gradient = clean - self.predict(noisy, times, small, camera_directions(cameras))
+            gradient = clean - self.predict(noisy, times, small, camera_directions(cameras).to(clean))
         loss = self.config.weight * distillation_loss(sample, gradient) / clean[0].numel()
-        return ViewStep(loss, with_detail(coarse.detach(), clean - gradient - small), t)
+        return ViewStep(loss, with_detail(coarse, clean - gradient - small), t)
 
 
 @torch.no_grad()
 def expected_views(prior: ViewPrior, text: Tensor, share: float, coarse: Tensor, cameras: Cameras) -> Tensor:
     """The field's own views [B, H, W, 4], premultiplied, and the share 0..1 of what the prior expects them to lack.
 
-    text: features [768]. The cameras are taken to stand at the distance of the corpus' own.
+    text: features [768]. The cameras are taken to stand at the distance of the corpus' own. All may lie on any device;
+    the result is where the coarse views are.
     """
-    small = resize(coarse, VIEW_SIZE)
-    clean = prior.expected(small, text.expand(len(small), -1), camera_directions(cameras))
-    return with_detail(coarse, share * (clean - small))
+    small = resize(coarse, VIEW_SIZE).to(prior.null_text)
+    clean = prior.expected(small, text.to(small).expand(len(small), -1), camera_directions(cameras).to(small))
+    return with_detail(coarse, share * (clean - small).to(coarse))
 
 
 def with_detail(coarse: Tensor, detail: Tensor) -> Tensor:

@@ -36,12 +36,14 @@ class Concepts:
         self.words, self.names, self.features = set(words), names, features
 
     def check(self, prompt: str, features: Tensor) -> Unknown | None:
-        """None when every content word of `prompt` was seen in training; `features` [768] are the prompt's."""
+        """None when every content word of `prompt` was seen in training; `features` [768] are the prompt's, on any
+        device.
+        """
         unknown = [word for word in content_words(prompt) if not self._knows(word)]
         if not unknown:
             return None
         half = self.features.shape[1] // 2  # meaning lies in the sentence half of the features
-        similarity = self.features[:, :half].float() @ features[:half].float()
+        similarity = self.features[:, :half].float() @ features[:half].float().to(self.features.device)
         best = int(similarity.argmax())
         return Unknown(unknown, self.names[best], float(similarity[best]))
 

@@ -94,18 +94,19 @@ def sample_codes(
     generator: torch.Generator,
     guided_above: float = 0.0,
 ) -> Tensor:
-    """Deterministic Euler sampling of the flow from t = 1 to 0: codes [B, K] for text features [B, 768].
+    """Deterministic Euler sampling of the flow from t = 1 to 0: codes [B, K] for text features [B, 768], which are
+    where the denoiser is. generator: on the CPU.
 
     guided_above: guidance acts at times above this one alone (Kynkäänniemi et al. 2024). What an object is has been
     decided by then; more of it only carries the code away from those of real objects.
     """
-    code = torch.randn(len(text), denoiser.code_size, generator=generator)
+    code = torch.randn(len(text), denoiser.code_size, generator=generator).to(text)
     uniform = torch.linspace(1, 0, steps + 1)
     # The leading components of a code are far above unit variance, so its layout is decided close to t = 1: more of
     # the steps go there (the time shift of Esser et al. 2024).
     times = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
     for now, following in itertools.pairwise(times):
-        clean = denoiser.guided(code, now.expand(len(text)), text, scale if now > guided_above else 1.0)
+        clean = denoiser.guided(code, now.to(text).expand(len(text)), text, scale if now > guided_above else 1.0)
         noise = (code - (1 - now) * clean) / now
         code = (1 - following) * clean + following * noise
     return code

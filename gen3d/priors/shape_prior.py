@@ -30,6 +30,8 @@ CODE_FILE, DECODER_FILE, DENOISER_FILE = (
 DECODED_BAND = 0.13
 """World units from the surface of the linear code within which the decoder is asked; it moves no surface farther."""
 
+_POINTS_AT_ONCE = 1 << 16
+
 TRAINING_FILE, CONCEPTS_FILE = "prior_training.safetensors", "prior_concepts.json"
 
 
@@ -44,7 +46,11 @@ class TrainingObjects:
 
 
 class ShapePrior:
-    """Text -> code -> signed distance and colour. Frozen; runs in fp32 on the CPU."""
+    """Text -> code -> signed distance and colour. Frozen, in fp32, on any device.
+
+    Codes, features and points may come from any device; codes, scores and fields are where the prior is, what meshes
+    are made of (`distance_grid`, `albedo_at`) comes to the CPU. Draws are those of the CPU's generator everywhere.
+    """
 
     def __init__(
         self,
@@ -65,8 +71,12 @@ class ShapePrior:
     def text(self) -> TextEncoder:
         return self._text or TextEncoder()
 
+    @property
+    def device(self) -> torch.device:
+        return self.code.scales.device
+
     def to(self, device: torch.device | str) -> ShapePrior:
-        """Moves the prior's networks to a device; returns the prior."""
+        """Moves the networks, in place; returns itself. What is only looked up (training objects, concepts) stays."""
         for module in (self.code, self.decoder, self.denoiser):
             module.to(device)
         return self
@@ -89,7 +99,7 @@ class ShapePrior:
         guided_above: float = 0.5,
     ) -> Tensor:
         """`count` codes [count, K] for the text features [768] of one prompt; the rest is as in `sample_codes`."""
-        text = features.expand(count, -1)
+        text = features.to(self.device).expand(count, -1)
         return sample_codes(self.denoiser, text, guidance_scale, steps, generator, guided_above)
 
     @torch.no_grad()
@@ -99,13 +109,14 @@ class ShapePrior:
         The difference of unconditional and conditional denoising errors at middle and high noise, as a diffusion
         classifier (Li et al. 2023) compares prompts.
         """
-        score = torch.zeros(len(codes))
-        text = features.expand(len(codes), -1)
+        codes = codes.to(self.device)
+        score = codes.new_zeros(len(codes))
+        text = features.to(codes).expand(len(codes), -1)
         null = self.denoiser.null_text.expand(len(codes), -1)
         for t in torch.linspace(0.6, 0.97, draws):
             # The same noise for all candidates keeps the comparison between them quiet.
-            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator)
-            times = t.expand(len(codes))
+            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator).to(codes)
+            times = t.to(codes).expand(len(codes))
             with_text = (self.denoiser(noisy, times, text) - codes).square().mean(1)
             without = (self.denoiser(noisy, times, null) - codes).square().mean(1)
             score += (without - with_text) / draws
@@ -118,32 +129,41 @@ class ShapePrior:
         Minus the denoising error at middle noise, the part of the variational bound (Ho et al. 2020, eq. 14) that tells
         clean codes from blends of several objects. Unlike `text_match` it does not favour what is rare without a text.
         """
-        score = torch.zeros(len(codes))
-        text = features.expand(len(codes), -1)
+        codes = codes.to(self.device)
+        score = codes.new_zeros(len(codes))
+        text = features.to(codes).expand(len(codes), -1)
         for t in torch.linspace(0.4, 0.7, draws):
-            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator)
-            score -= (self.denoiser(noisy, t.expand(len(codes)), text) - codes).square().mean(1) / draws
+            noisy = (1 - t) * codes + t * torch.randn(1, codes.shape[1], generator=generator).to(codes)
+            times = t.to(codes).expand(len(codes))
+            score -= (self.denoiser(noisy, times, text) - codes).square().mean(1) / draws
         return score
 
     def field(self, codes: Tensor) -> DecodedField:
         """The decoded field of codes [B, K]; query it with `decoder.query`."""
-        return self.decoder.decode(*self.split(codes))
+        return self.decoder.decode(*self.split(codes.to(self.device)))
 
     @torch.no_grad()
     def distance_grid(self, codes: Tensor, size: int, field: DecodedField | None = None) -> Tensor:
-        """Signed distances [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3 of one code [1, K].
+        """Signed distances [size, size, size] (z, y, x) of one code [1, K] at cell centres of [-1, 1]^3, on the CPU.
 
         Farther than `DECODED_BAND` from the coarse surface they are those of the linear code. field: what the code
         decodes to, for whoever has it already.
         """
-        points = cell_centers(size).view(1, -1, 3)
+        points = cell_centers(size, self.device).view(1, -1, 3)
         field = self.field(codes) if field is None else field
         distances = sample_volume(field.distance, points)[0, :, 0]
         near = distances.abs() < DECODED_BAND
         if bool(near.any()):
-            parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(65536, 1)]
+            parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(_POINTS_AT_ONCE, 1)]
             distances[near] = torch.cat(parts)
-        return distances.view(size, size, size)
+        return distances.view(size, size, size).cpu()
+
+    @torch.no_grad()
+    def albedo_at(self, codes: Tensor, points: Tensor, field: DecodedField | None = None) -> Tensor:
+        """sRGB albedo [P, 3] in 0..1 of one code [1, K] at points [P, 3], on the CPU. field: as in `distance_grid`."""
+        field = self.field(codes) if field is None else field
+        chunks = points.to(self.device).split(_POINTS_AT_ONCE)
+        return torch.cat([self.decoder.query(field, chunk[None])[1][0].cpu() for chunk in chunks])
 
     def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:
         """Name of the training object whose shape is nearest to code [1, K], and the distance over the mean spacing."""
@@ -153,7 +173,7 @@ class ShapePrior:
     def nearest_training_row(self, codes: Tensor) -> tuple[int, float]:
         """As `nearest_training_object`, with the object's place among the corpus' training objects."""
         shape = self.code.shape_size
-        gap = torch.cdist(codes[:, :shape], self.training.codes[:, :shape])[0]
+        gap = torch.cdist(codes[:, :shape].to(self.training.codes), self.training.codes[:, :shape])[0]
         best = int(gap.argmin())
         return best, float(gap[best]) / self.training.spacing
 
@@ -174,8 +194,8 @@ class ShapePrior:
         return [self.code.shape_size, self.code.color_size]
 
     @staticmethod
-    def load(folder: Path | None = None) -> ShapePrior:
-        """Loads the packaged prior, or one that `gen3d train prior` wrote to `folder`.
+    def load(folder: Path | None = None, device: torch.device | str = "cpu") -> ShapePrior:
+        """Loads the packaged prior, or one that `gen3d train prior` wrote to `folder`, onto a device.
 
         Raises Gen3DError when a file is missing or does not fit.
         """
@@ -200,7 +220,7 @@ class ShapePrior:
             concepts = Concepts.load(folder / CONCEPTS_FILE, tensors["concepts"].float())
         except (RuntimeError, KeyError, ValueError) as error:
             raise Gen3DError(f"The shape prior in '{folder}' does not fit this version of gen3d: {error}") from error
-        return ShapePrior(code, decoder, denoiser, concepts, training)
+        return ShapePrior(code, decoder, denoiser, concepts, training).to(device)
 
 
 def _to_float(state: dict[str, Tensor]) -> dict[str, Tensor]:

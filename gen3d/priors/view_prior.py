@@ -110,9 +110,9 @@ class ViewPrior(nn.Module):
 
         scheduler = FlowMatchEulerDiscreteScheduler()
         scheduler.set_timesteps(sigmas=torch.linspace(start, start / steps, steps).tolist())
-        views = (1 - start) * coarse + start * torch.randn(coarse.shape, generator=generator)
+        views = (1 - start) * coarse + start * torch.randn(coarse.shape, generator=generator).to(coarse)
         for t, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
-            clean = self.denoise(views, sigma.expand(len(views)), coarse, text, camera)
+            clean = self.denoise(views, sigma.to(views).expand(len(views)), coarse, text, camera)
             views = scheduler.step((views - clean) / sigma, t, views).prev_sample
         alpha = views[..., 3:].clamp(0, 1)
         return torch.cat([views[..., :3].clamp(min=0).minimum(alpha), alpha], -1)
@@ -124,8 +124,8 @@ class ViewPrior(nn.Module):
         return folder / VIEW_FILE
 
     @staticmethod
-    def load(folder: Path | None = None) -> ViewPrior:
-        """The packaged view prior, or the one that `gen3d train view` wrote to `folder`; frozen, in fp32.
+    def load(folder: Path | None = None, device: torch.device | str = "cpu") -> ViewPrior:
+        """The packaged view prior, or the one that `gen3d train view` wrote to `folder`; frozen, in fp32, on a device.
 
         Raises Gen3DError when the file is missing or does not fit.
         """
@@ -140,7 +140,7 @@ class ViewPrior(nn.Module):
             prior.unet.to(memory_format=torch.channels_last)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise Gen3DError(f"The view prior in '{folder}' does not fit this version of gen3d: {error}") from error
-        return prior.eval().requires_grad_(False)
+        return prior.to(device).eval().requires_grad_(False)
 
 
 def camera_directions(cameras: Cameras) -> Tensor:
