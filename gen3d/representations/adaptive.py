@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -99,6 +100,17 @@ class SplatScene(torch.nn.Module):
         restore_module(self, state["module"])
         self.area = state["area"]
         self.densifier.load_state_dict(state["densifier"])
+        self._apply_to_strategy(lambda observed: observed.to(self.splats.means.device))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SplatScene:
+        """What `to` goes through: moves what the strategy has observed along with the Gaussians."""
+        super()._apply(fn, recurse)
+        self._apply_to_strategy(fn)
+        return self
+
+    def _apply_to_strategy(self, fn: Callable[[Tensor], Tensor]) -> None:
+        observed = self.densifier.state_dict()
+        self.densifier.load_state_dict({name: None if x is None else fn(x) for name, x in observed.items()})
 
     def snapshot(self) -> dict[str, Tensor]:
         return snapshot_module(self)

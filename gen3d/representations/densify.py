@@ -31,27 +31,22 @@ class DensityChange:
     pruned: int = 0
 
 
-class Densifier(torch.nn.Module):
-    """Accumulates the screen-space gradients of a run and edits the Gaussians from time to time. A module, so that what
-    it has accumulated moves with the scene; it has no parameters and saves nothing.
+class Densifier:
+    """Accumulates the screen-space gradients of a run and edits the Gaussians from time to time.
 
     Call `observe` after every backward pass and `step` after every optimiser step. large: the scale in world units
     above which a Gaussian is split rather than cloned. max_scale: the scale above which it is removed.
     """
 
-    _gradient_sum: Tensor | None  # [N]
-    _views: Tensor | None  # [N] how many views make up the sum
-
     def __init__(
         self, config: SplatsConfig, generator: torch.Generator, large: float = 0.02, max_scale: float = 0.5
     ) -> None:
-        super().__init__()
         self.config = config
         self.generator = generator
         self.large = large
         self.max_scale = max_scale
-        self.register_buffer("_gradient_sum", None, persistent=False)
-        self.register_buffer("_views", None, persistent=False)
+        self._gradient_sum: Tensor | None = None  # [N]
+        self._views: Tensor | None = None  # [N] how many views make up the sum
 
     def observe(self, render: SplatRender) -> None:
         """Adds the gradients that the last backward pass left in `render`."""
@@ -67,8 +62,9 @@ class Densifier(torch.nn.Module):
         self._views += render.views_seen
 
     def state_dict(self) -> dict[str, Any]:
-        """What was observed since the last refinement."""
-        return {"gradient_sum": self._gradient_sum, "views": self._views}
+        """What was observed since the last refinement; copies, as it is added to in place."""
+        observed = {"gradient_sum": self._gradient_sum, "views": self._views}
+        return {name: None if value is None else value.clone() for name, value in observed.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave."""

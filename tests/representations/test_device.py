@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache, lru_cache
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from gen3d.representations.contract import Representation
 from gen3d.representations.initialisers import shape_from_representation, shape_from_sphere
 from gen3d.representations.pictures import on_white, views_of
 from gen3d.representations.shape import Shape
-from gen3d.representations.table import REPRESENTATIONS, build
+from gen3d.representations.table import REPRESENTATIONS, build, rebuild
 from gen3d.representations.voxels import Voxels
 
 STEPS = 4
@@ -170,6 +171,36 @@ def test_it_can_be_moved_in_the_middle_of_a_run(name: str, by_torch: None, prete
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_its_state_goes_on_on_another_device(name: str, by_torch: None, pretended_cuda: None) -> None:
+    scene, config = scene_on("cuda:0", name), small(name)
+    cameras = orbit(torch.tensor([20.0]), 10.0, 18)
+    optimizer = torch.optim.SGD([{**group, "lr": 1e-3} for group in scene.param_groups()])
+    render = scene.render(cameras)
+    (render.rgb.mean() + scene.surface_cloud().colors.mean()).backward()
+    scene.after_backward(render)
+    optimizer.step()
+    state = scene.state()
+    rebuilt = rebuild(state, config, torch.Generator())
+    assert next(iter(rebuilt.param_groups()[0]["params"])).device.type == "cpu"
+    loaded = scene_on("cpu", name)
+    loaded.load_state(state)
+    for other in (rebuilt.to("cuda:1"), loaded):
+        same(on_cpu(scene.state()), on_cpu(other.state()))
+        with torch.no_grad():
+            clouds = [on_cpu(vars(one.surface_cloud())) for one in (scene, other)]
+            views = [on_cpu(vars(one.render(cameras))) for one in (scene, other)]
+        same(*clouds)
+        same(*views)
+
+
+def on_cpu(state: Any, path: str = "") -> dict[str, Tensor]:
+    """The tensors of a nested state by their path."""
+    if isinstance(state, dict):
+        return {key: value for name, part in state.items() for key, value in on_cpu(part, f"{path}/{name}").items()}
+    return {path: state.detach().cpu()} if isinstance(state, Tensor) else {}
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_it_hands_over_and_takes_over(name: str, pretended_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kind on a GPU is the start of another one there, as on the CPU."""
     monkeypatch.setattr(initialisers, "_VIEW_SIZE", 20)
@@ -193,7 +224,7 @@ def test_its_assets_come_to_the_cpu(name: str, pretended_cuda: None) -> None:
     mesh, textures, stats = surface_mesh(scene, settings)
     assert stats["iou"] > 0.6
     assert textures is not None
-    splats = gaussians_of(scene, mesh, small("splats").splats, 0)
+    splats = gaussians_of(scene, lambda: mesh, small("splats").splats, 0)
     cloud = splat_cloud(splats)
     assert {value.device.type for value in vars(cloud).values() if isinstance(value, Tensor)} == {"cpu"}
     cameras = orbit(torch.tensor([0.0, 90.0]), 0.0, 16)
