@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job ignores interrupts and hands that on; the tests of Ctrl-C need them.
@@ -52,6 +52,17 @@ def sphere_cloud(radius: float, points: int = 1500) -> SurfaceCloud:
 
 @pytest.fixture(scope="session")
 def tiny_prior() -> ShapePrior:
+    """A prior of spheres, shared: leave it as it is, on the CPU."""
+    return build_prior()
+
+
+@pytest.fixture
+def make_prior() -> Callable[[], ShapePrior]:
+    """Makes priors like `tiny_prior`, which may be moved."""
+    return build_prior
+
+
+def build_prior() -> ShapePrior:
     radii = [0.4, 0.5, 0.6, 0.7]
     distances = torch.stack([sphere_distances(radius) for radius in radii])
     base = torch.tensor([0.8, 0.3, 0.2])[:, None].expand(3, COLOR_GRID**3).flatten()

@@ -22,7 +22,7 @@ Refine = Callable[[Tensor, Cameras], Tensor]
 
 @torch.no_grad()
 def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> Shape:
-    """The surface of the field that `code` [1, K] decodes to, found on a grid of `grid` cells a side.
+    """The surface of the field that `code` [1, K] decodes to, found on a grid of `grid` cells a side; on the CPU.
 
     Raises Gen3DError when the field has no surface.
     """
@@ -32,7 +32,7 @@ def field_surface(prior: ShapePrior, code: Tensor, grid: int) -> Shape:
         raise Gen3DError("The shape prior drew an empty shape; try another seed or a simpler prompt.")
     found = extract_surface(-distances.numpy(), 0.0)
     vertices, faces = torch.from_numpy(found[0]).float(), torch.from_numpy(found[1]).int()
-    albedo = torch.cat([prior.decoder.query(field, chunk[None])[1][0] for chunk in vertices.split(65536)])
+    albedo = prior.albedo_at(code, vertices, field)
     return Shape(vertices, faces, vertex_normals(vertices, faces), albedo, distances)
 
 
@@ -71,7 +71,9 @@ class FieldTarget:
         surface = self.surface if same and self.surface else field_surface(prior, code, views.grid)
         count = -(-views.views // settings.views_together) * settings.views_together
         cameras = _random_views(count, settings, generator)
-        seen = torch.cat(surface.render(cameras), -1)
+        # The surface is drawn where it lies, on the CPU; its views are compared where the scene is.
+        seen = torch.cat(surface.render(cameras), -1).to(code.device)
+        cameras = cameras.to(code.device)
         return FieldTarget(cameras, refine(seen, cameras) if refine else seen, code.clone(), surface)
 
     def draw(self, settings: OptimizationConfig, generator: torch.Generator) -> tuple[Cameras, Tensor | None]:

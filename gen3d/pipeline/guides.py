@@ -92,6 +92,7 @@ class SceneAtStart:
 
     def __init__(self, representation: Representation) -> None:
         self.representation = copy.deepcopy(representation)
+        self.device = next(parameter.device for group in representation.param_groups() for parameter in group["params"])
 
     @torch.no_grad()
     def __call__(self, cameras: Cameras) -> Render:
@@ -102,6 +103,7 @@ class SceneAtStart:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.representation.load_state(state["scene"])
+        self.representation.to(self.device)
 
 
 class ClipGuide(ImageGuide):

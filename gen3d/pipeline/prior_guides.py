@@ -97,10 +97,12 @@ class FieldViewsGuide(Guide):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sampled_code = state["sampled_code"]
-        cameras = Cameras(state["c2w"], state["intrinsics"], *state["size"])
+        device = self.sampled_code.device
+        self.sampled_code = state["sampled_code"].to(device)
+        cameras = Cameras(state["c2w"], state["intrinsics"], *state["size"]).to(device)
+        code = None if state["code"] is None else state["code"].to(device)
         # The surface that the views show is found again from the code when new views of it are wanted.
-        self.target = FieldTarget(cameras, state["views"], state["code"], None, state["age"])
+        self.target = FieldTarget(cameras, state["views"].to(device), code, None, state["age"])
 
 
 class ViewPriorGuide(Guide):

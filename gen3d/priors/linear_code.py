@@ -155,7 +155,7 @@ def _principal_components(grids: Tensor, count: int) -> tuple[Tensor, Tensor, fl
     """Mean [G], orthonormal basis [G, count], standard deviation of the code, variance lost, of grids [N, G]."""
     mean = grids.mean(0)
     centred = grids - mean
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the randomised SVD draws from the global generator
         extra = min(count + 32, *centred.shape)
         _, values, basis = torch.svd_lowrank(centred, q=extra, niter=4)
