@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gen3d.encoders.clip_network import ClipNetwork
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError
-from gen3d.runtime.tensors import save_tensors
+from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
@@ -108,12 +107,10 @@ def load_clip(
     path = Path(folder) / WEIGHTS_NAME
     tokenizer = WordTokenizer.load(Path(folder) / VOCABULARY_NAME)
     try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        config, state = json.loads(read_metadata(path)["config"]), load_weights(path)
         state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
         model = ClipNetwork.with_weights(config["model_cfg"], tokenizer.vocab_size, state)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise Gen3DError(
             f"The evaluator's weights {path} cannot be read ({reason}): write them again with 'gen3d train clip'."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from gen3d.encoders.minilm import TextEncoder
@@ -20,7 +20,7 @@ from gen3d.priors.decoder import DecodedField, FieldDecoder, sample_volume
 from gen3d.priors.denoiser import CodeDenoiser, sample_codes
 from gen3d.priors.linear_code import LinearCode
 from gen3d.runtime.paths import packaged_weights
-from gen3d.runtime.tensors import read_metadata, save_tensors
+from gen3d.runtime.tensors import check_shapes, load_weights, read_metadata, save_tensors, shapes_of
 
 CODE_FILE, DECODER_FILE, DENOISER_FILE = (
     "prior_code.safetensors",
@@ -43,6 +43,11 @@ class TrainingObjects:
     names: list[str]
     spacing: float
     """Mean distance of a training object's shape code to its nearest neighbour's."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where there is not one name for each code, or the spacing is no distance."""
+        if len(self.names) != len(self.codes) or math.isnan(self.spacing) or self.spacing < 0:
+            raise ValueError(f"{len(self.names)} names for {len(self.codes)} codes, {self.spacing} apart")
 
 
 class ShapePrior:
@@ -210,15 +215,18 @@ class ShapePrior:
             with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
                 code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
                 denoiser = CodeDenoiser(code.shape_size + code.color_size)
-            code.load_state_dict(_dequantize(load_file(folder / CODE_FILE)), assign=True)
-            denoiser.load_state_dict(_to_float(load_file(folder / DENOISER_FILE)), assign=True)
-            decoder = FieldDecoder.of_state(code, _to_float(load_file(folder / DECODER_FILE)))
-            tensors, metadata = load_file(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
+            state = _dequantize(load_weights(folder / CODE_FILE))
+            check_shapes(shapes_of(state), shapes_of(code.state_dict()), folder / CODE_FILE)
+            code.load_state_dict(state, assign=True)
+            weights = load_weights(folder / DENOISER_FILE, shapes_of(denoiser.state_dict()))
+            denoiser.load_state_dict(_to_float(weights), assign=True)
+            decoder = FieldDecoder.of_state(code, _to_float(load_weights(folder / DECODER_FILE)))
+            tensors, metadata = load_weights(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
             training = TrainingObjects(
                 tensors["codes"].float(), json.loads(metadata["names"]), float(metadata["spacing"])
             )
             concepts = Concepts.load(folder / CONCEPTS_FILE, tensors["concepts"].float())
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise Gen3DError(f"The shape prior in '{folder}' does not fit this version of gen3d: {error}") from error
         return ShapePrior(code, decoder, denoiser, concepts, training).to(device)
 

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +19,7 @@ from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
 from gen3d.priors.unet import UNet
 from gen3d.runtime.paths import packaged_weights
-from gen3d.runtime.tensors import read_metadata, save_tensors
+from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors, shapes_of
 
 VIEW_FILE = "prior_view.safetensors"
 VIEW_SIZE = 64
@@ -136,7 +135,8 @@ class ViewPrior(nn.Module):
         try:
             with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
                 prior = ViewPrior(**json.loads(read_metadata(path)["sizes"]))
-            prior.load_state_dict({name: value.float() for name, value in load_file(path).items()}, assign=True)
+            tensors = load_weights(path, shapes_of(prior.state_dict()))
+            prior.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
             prior.unet.to(memory_format=torch.channels_last)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise Gen3DError(f"The view prior in '{folder}' does not fit this version of gen3d: {error}") from error

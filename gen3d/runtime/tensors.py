@@ -78,28 +78,30 @@ def check_shapes(found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequ
     """Raises Gen3DError naming the first tensor of the file that is missing, of another shape, or not expected."""
     for name, shape in expected.items():
         if name not in found:
-            raise Gen3DError(f"The file '{path}' lacks the tensor '{name}': it belongs to another model or version.")
+            raise Gen3DError(f"The file '{path}' does not fit the model that reads it: it lacks the tensor '{name}'.")
         if tuple(found[name]) != tuple(shape):
             raise Gen3DError(
-                f"The tensor '{name}' in '{path}' has the shape {list(found[name])} instead of {list(shape)}: the file "
-                "belongs to another model or version."
+                f"The file '{path}' does not fit the model that reads it: the tensor '{name}' has the shape "
+                f"{list(found[name])} instead of {list(shape)}."
             )
     unknown = next((name for name in found if name not in expected), None)
     if unknown is not None:
-        raise Gen3DError(
-            f"The file '{path}' holds a tensor '{unknown}' that nothing asks for: it belongs to another model or "
-            "version."
-        )
+        raise Gen3DError(f"The file '{path}' does not fit the model that reads it, which has no tensor '{unknown}'.")
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises Gen3DError naming the file's first tensor that holds NaN or infinity."""
-    for name, value in tensors.items():
-        if not is_finite(value):
-            raise Gen3DError(
-                f"The tensor '{name}' in '{path}' holds numbers that are not finite (NaN or infinity): the file is "
-                "broken, so take another copy or make it again."
-            )
+    name = not_finite(tensors)
+    if name is not None:
+        raise Gen3DError(
+            f"The tensor '{name}' in '{path}' holds numbers that are not finite (NaN or infinity): the file is "
+            "broken, so take another copy or make it again."
+        )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity, if one does."""
+    return next((name for name, value in tensors.items() if not is_finite(value)), None)
 
 
 def is_finite(value: Tensor) -> bool:
@@ -176,8 +178,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, SafetensorError) as error:
         raise Gen3DError(
-            f"The file '{path}' is damaged, cut off or no safetensors file ({_reason(error)}): take another copy, or "
-            "remove it."
+            f"The file '{path}' cannot be read: it is damaged, cut off or no safetensors file ({_reason(error)}). Take "
+            "another copy, or remove it."
         ) from None
 
 

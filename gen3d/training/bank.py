@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gen3d.encoders.minilm import TextEncoder
+from gen3d.encoders.minilm import FEATURES, TextEncoder
+from gen3d.errors import Gen3DError
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.priors.linear_code import COLOR_GRID, LinearCode, surface_grids
+from gen3d.runtime.tensors import check_shapes, load_weights, save_tensors, shapes_of
 from gen3d.training.dataset import APPEARANCES, FieldDataset, caption_choices
 
 SHAPE_VARIANTS = 3
@@ -73,6 +76,50 @@ class CodeBank:
         start, count = self.caption_start[draw.item, draw.appearance], self.caption_count[draw.item, draw.appearance]
         choice = (torch.rand(len(start), generator=generator) * count).long()
         return self.text[self.caption_index[start + choice]]
+
+
+def save_bank(path: Path, code: LinearCode, bank: CodeBank) -> None:
+    """Writes the bank, with the linear code it was encoded by, to one safetensors file."""
+    tensors = {f"code.{name}": value for name, value in code.state_dict().items()}
+    save_tensors(path, tensors | {f"bank.{name}": value for name, value in vars(bank).items()})
+
+
+def load_bank(path: Path) -> tuple[LinearCode, CodeBank]:
+    """What `save_bank` wrote. Raises Gen3DError naming the file, and the tensor that is not finite, not of the shape
+    that the others ask for, or points at a text that is not there.
+    """
+    tensors = load_weights(path)
+    try:
+        sizes = [tensors[f"code.{name}_basis"].shape[1] for name in ("shape", "color")]
+        objects, texts, choices = (len(tensors[f"bank.{name}"]) for name in ("shape", "text", "caption_index"))
+    except (KeyError, IndexError, TypeError) as error:
+        raise Gen3DError(f"The file '{path}' is no bank of codes ({error}): remove it, and it is made anew.") from None
+    with torch.device("meta"):  # only the shapes are asked for
+        expected = {f"code.{name}": shape for name, shape in shapes_of(LinearCode(*sizes).state_dict()).items()}
+    expected |= {
+        "bank.shape": (objects, 2, SHAPE_VARIANTS, sizes[0]),
+        "bank.proportions": (objects, 2, SHAPE_VARIANTS, 3),
+        "bank.color": (objects, 2, len(APPEARANCES), sizes[1]),
+        "bank.text": (texts, FEATURES),
+        "bank.caption_index": (choices,),
+        "bank.caption_start": (objects, len(APPEARANCES)),
+        "bank.caption_count": (objects, len(APPEARANCES)),
+    }
+    check_shapes(shapes_of(tensors), expected, path)
+    index, start, count = (tensors[f"bank.caption_{name}"] for name in ("index", "start", "count"))
+    if (index < 0).any() or (index >= texts).any():
+        raise Gen3DError(
+            f"The tensor 'bank.caption_index' in '{path}' names texts that are not there: remove the file."
+        )
+    if (start < 0).any() or (count < 0).any() or (start + count > choices).any():
+        raise Gen3DError(f"The tensor 'bank.caption_start' in '{path}' names captions that are not there: remove it.")
+    code = LinearCode(*sizes)
+    code.load_state_dict(_under(tensors, "code."))
+    return code, CodeBank(**_under(tensors, "bank."))
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def build_bank(

@@ -15,8 +15,7 @@ from gen3d.priors.concepts import Concepts, collect_words
 from gen3d.priors.linear_code import LinearCode
 from gen3d.priors.shape_prior import ShapePrior, TrainingObjects
 from gen3d.runtime.progress import Reporter
-from gen3d.runtime.tensors import save_tensors
-from gen3d.training.bank import CodeBank, build_bank
+from gen3d.training.bank import CodeBank, build_bank, load_bank, save_bank
 from gen3d.training.checkpoint import Budget
 from gen3d.training.dataset import APPEARANCES, FieldDataset, caption_choices
 from gen3d.training.train_decoder import train_decoder
@@ -69,15 +68,9 @@ def _cached_bank(
     fitted: LinearCode | None = None,
 ) -> tuple[LinearCode, CodeBank]:
     """The linear code and the bank, kept in `folder` so that a resumed training does not encode everything again."""
-    from safetensors.torch import load_file
-
     path = folder / "bank.safetensors"
     if path.is_file():
-        tensors = load_file(path)
-        state = {k.removeprefix("code."): v for k, v in tensors.items() if k.startswith("code.")}
-        code = LinearCode(state["shape_basis"].shape[1], state["color_basis"].shape[1])
-        code.load_state_dict(state)
-        bank = CodeBank(**{k.removeprefix("bank."): v for k, v in tensors.items() if k.startswith("bank.")})
+        code, bank = load_bank(path)
         if len(bank.shape) == len(dataset):
             return code, bank
     reporter.stage("encoding the corpus")
@@ -87,9 +80,7 @@ def _cached_bank(
             f"The linear code loses {lost['shape']:.1%} of the shapes' variance and {lost['color']:.1%} of the "
             f"colours'; a surface alone misses {lost['surface']:.1%} of the shape code."
         )
-    tensors = {f"code.{name}": value for name, value in code.state_dict().items()}
-    tensors |= {f"bank.{name}": value for name, value in vars(bank).items()}
-    save_tensors(path, tensors)
+    save_bank(path, code, bank)
     return code, bank
 
 

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from skimage.measure import marching_cubes
 from torch import Tensor
 
 from gen3d.corpus.fields import TRUNCATION
 from gen3d.corpus.store import Corpus
-from gen3d.encoders.minilm import TextEncoder
+from gen3d.encoders.minilm import FEATURES, TextEncoder
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.priors.linear_code import DISTANCE_RANGE, surface_grids
@@ -29,7 +28,7 @@ from gen3d.priors.view_prior import camera_directions
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh, vertex_normals
 from gen3d.runtime.progress import Reporter
-from gen3d.runtime.tensors import save_tensors
+from gen3d.runtime.tensors import load_weights, save_tensors
 from gen3d.training.recolor import LUMA
 
 COARSE_GRID = 48
@@ -164,10 +163,12 @@ def prepare_pairs(
     reporter.stage("rendering the coarse views")
     shards = []
     for start in range(0, len(indices), SHARD_OBJECTS):
-        path = folder / f"coarse-{start // SHARD_OBJECTS:04d}.npy"
-        if not path.is_file():
-            _write_shard(path, corpus, prior, indices[start : start + SHARD_OBJECTS])
-        shards.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        path, some = folder / f"coarse-{start // SHARD_OBJECTS:04d}.npy", indices[start : start + SHARD_OBJECTS]
+        shard = _read_shard(path, (len(some), *corpus.array("views").shape[1:]))
+        if shard is None:
+            _write_shard(path, corpus, prior, some)
+            shard = np.load(path, mmap_mode="r", allow_pickle=False)
+        shards.append(shard)
         reporter.step(min(start + SHARD_OBJECTS, len(indices)), len(indices), {})
     return ViewPairs(corpus, indices, shards, _caption_features(corpus, indices, folder, reporter, text))
 
@@ -179,6 +180,15 @@ def fingerprint(corpus: Corpus, prior: ShapePrior) -> str:
         for value in module.state_dict().values():
             digest.update(np.ascontiguousarray(value.numpy()).tobytes())
     return digest.hexdigest()[:12]
+
+
+def _read_shard(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The uint8 images of a shard; None where it is missing, cut off, or of another shape."""
+    try:
+        shard: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return shard if shard.shape == shape and shard.dtype == np.uint8 else None
 
 
 def _write_shard(path: Path, corpus: Corpus, prior: ShapePrior, indices: list[int]) -> None:
@@ -197,7 +207,8 @@ def _caption_features(
     if not path.is_file():
         reporter.stage("encoding the captions")
         save_tensors(path, {"features": (text or TextEncoder()).encode(captions).half()})
-    return dict(zip(captions, load_file(path)["features"].float(), strict=True))
+    features = load_weights(path, {"features": (len(captions), FEATURES)})["features"]
+    return dict(zip(captions, features.float(), strict=True))
 
 
 def _color_maps(coarse: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,11 @@ def test_missing_and_foreign_weights_are_refused(tmp_path, tiny_config):
         Evaluator.load(tmp_path)
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(Gen3DError, match="cannot be read"):
+        Evaluator.load(tmp_path)
+    broken = build_clip(tiny_config, tokenizer.vocab_size).state_dict()
+    broken["logit_scale"] = torch.tensor(math.nan)
+    save_clip(broken, tokenizer, tiny_config, tmp_path)
+    with pytest.raises(Gen3DError, match=r"The tensor 'logit_scale' in '.*clip.safetensors' holds .* not finite"):
         Evaluator.load(tmp_path)
     with pytest.raises(Gen3DError, match="gallery"):
         load_gallery(tmp_path / "gallery.json")

@@ -11,7 +11,9 @@ import torch
 from gen3d.errors import Gen3DError
 from gen3d.priors import shape_prior as model_module
 from gen3d.priors.concepts import content_words
-from gen3d.priors.shape_prior import ShapePrior, _dequantize, _quantize
+from gen3d.priors.shape_prior import ShapePrior, TrainingObjects, _dequantize, _quantize
+from gen3d.runtime.paths import packaged_weights
+from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
 
 
 def test_samples_depend_on_the_seed_alone(tiny_prior: ShapePrior) -> None:
@@ -58,6 +60,26 @@ def test_saving_writes_files_that_a_broken_folder_is_told_from(tiny_prior: Shape
     (tmp_path / model_module.DECODER_FILE).unlink()
     with pytest.raises(Gen3DError, match="prior_decoder"):
         ShapePrior.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["prior_code", "prior_decoder", "prior_denoiser", "prior_training"])
+def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(name: str, tmp_path: Path) -> None:
+    for file in packaged_weights().glob("prior_*"):
+        (tmp_path / file.name).symlink_to(file)
+    path = tmp_path / f"{name}.safetensors"
+    tensors, metadata = load_weights(path), read_metadata(path)
+    broken = next(key for key, value in tensors.items() if value.is_floating_point())
+    tensors[broken] = tensors[broken].index_fill(0, torch.tensor([0]), torch.nan)
+    save_tensors(path, tensors, metadata)  # takes the place of the link
+    with pytest.raises(Gen3DError, match=rf"The tensor '{broken}' in '.*{name}.safetensors' holds numbers .* finite"):
+        ShapePrior.load(tmp_path)
+
+
+def test_training_objects_without_a_name_each_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 names for 2 codes"):
+        TrainingObjects(torch.zeros(2, 3), ["chair"], 1.0)
+    with pytest.raises(ValueError, match="nan apart"):
+        TrainingObjects(torch.zeros(1, 3), ["chair"], float("nan"))
 
 
 def test_unknown_words_are_named_with_the_nearest_concept(tiny_prior: ShapePrior) -> None:

@@ -125,5 +125,10 @@ def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / VIEW_FILE)
     tensors.popitem()
     save_file(tensors, tmp_path / VIEW_FILE, {"sizes": '{"widths": [8, 16], "layers": 1, "groups": 4}'})
-    with pytest.raises(Gen3DError, match="does not fit"):
+    with pytest.raises(Gen3DError, match=r"prior_view.safetensors' does not fit .* lacks the tensor"):
+        ViewPrior.load(tmp_path)
+    broken = tiny()
+    torch.nn.init.constant_(broken.unet.conv_out.bias, 1e6)  # beyond the range of fp16, in which it is stored
+    broken.save(tmp_path)
+    with pytest.raises(Gen3DError, match=r"The tensor 'unet.conv_out.bias' in '.*prior_view.safetensors' holds"):
         ViewPrior.load(tmp_path)

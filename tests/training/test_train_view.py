@@ -142,6 +142,11 @@ def test_shards_are_kept_and_belong_to_one_prior(
     assert np.array_equal(np.load(second), wanted)
     assert np.array_equal(again.images([3], [4])[0], torch.from_numpy(wanted[1, 4]).float()[None] / 255)
     assert not list(tmp_path.glob("pairs-*/*.tmp*"))
+    # A shard that was cut off, or is of another form, is made again.
+    for content in (second.read_bytes()[:-100], b"", first.read_bytes()[:60]):
+        second.write_bytes(content)
+        prepare_pairs(corpus, tiny_prior, tmp_path, LogReporter(), tiny_prior.text)
+        assert np.array_equal(np.load(second), wanted)
     before = view_data.fingerprint(corpus, tiny_prior)
     bias = tiny_prior.decoder.distance_head[-1].bias
     bias.data += 1
