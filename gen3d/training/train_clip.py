@@ -33,7 +33,7 @@ from gen3d.language.phrases import TEMPLATES, VIEW_TEMPLATE, VIEWS
 from gen3d.runtime.files import replacing
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter, Reporter
-from gen3d.training.clip_checkpoint import MovingAverage, load_state, save_state
+from gen3d.training.checkpoint import TrainingState
 from gen3d.training.clip_data import ClipBatch, ClipBatches, Palette, gallery_names
 
 logger = logging.getLogger(__name__)
@@ -127,34 +127,33 @@ def train_clip(
     model = build_clip(config, tokenizer.vocab_size).train()
     if start is not None:
         _take_over(model, start, initial)
-    average = MovingAverage(model, training.average_decay)
     optimizer = make_optimizer(model, training)
-    progress = load_state(checkpoints, model, average, optimizer) or {"step": 0, "seconds": 0.0}
-    step, seconds = int(progress["step"]), float(progress["seconds"])
-    if step:
-        reporter.note(f"Continuing from step {step} after {seconds / 60:.1f} minutes of training.")
+    # Each step has a generator of its own, made of its number: the state's own is not used.
+    state = TrainingState(
+        checkpoints, model, optimizer, training.seed, training.average_decay, training.save_every_seconds
+    )
+    if state.resume():
+        reporter.note(f"Continuing from step {state.step} after {state.seconds / 60:.1f} minutes of training.")
 
     losses: list[float] = []
-    images, began, saved = 0, time.monotonic(), time.monotonic()
-    before = seconds
-    while (fraction := spent(training, step, seconds)) < 1 and not stop:
+    images, began, before = 0, time.monotonic(), state.seconds
+    while (fraction := spent(training, state.step, state.seconds)) < 1 and not stop:
         for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate * cosine_factor(fraction, step, training.warmup_steps)
-        batch = batches.batch(step)
-        loss, accuracy = _step(model, optimizer, tokenizer, config, batch, training, step)
-        average.update(model, step)
+            group["lr"] = training.learning_rate * cosine_factor(fraction, state.step, training.warmup_steps)
+        batch = batches.batch(state.step)
+        loss, accuracy = _step(model, optimizer, tokenizer, config, batch, training, state.step)
         losses.append(loss)
-        step, images = step + 1, images + len(batch.images)
-        seconds = before + time.monotonic() - began
-        if step % training.log_every == 0:
-            _report(reporter, training, step, seconds, losses, accuracy, images / max(seconds - before, 1e-9))
-        if time.monotonic() - saved > training.save_every_seconds:
-            save_state(checkpoints, model, average, optimizer, {"step": step, "seconds": seconds})
-            saved = time.monotonic()
-    save_state(checkpoints, model, average, optimizer, {"step": step, "seconds": seconds})
+        images += len(batch.images)
+        # Writing a checkpoint takes part of the budget, too: all wall time counts.
+        state.advance(before + time.monotonic() - began - state.seconds)
+        if state.step % training.log_every == 0:
+            rate = images / max(state.seconds - before, 1e-9)
+            _report(reporter, training, state.step, state.seconds, losses, accuracy, rate)
+    state.save()
     rate = images / max(time.monotonic() - began, 1e-9)
-    finished = spent(training, step, seconds) >= 1
-    return ClipTrainingResult(finished, step, losses, rate, average.state, tokenizer, config)
+    finished = spent(training, state.step, state.seconds) >= 1
+    weights = state.averaged().state_dict()
+    return ClipTrainingResult(finished, state.step, losses, rate, weights, tokenizer, config)
 
 
 def export_clip(result: ClipTrainingResult, corpus: Corpus, palette: Palette, folder: Path) -> Path:

@@ -103,7 +103,7 @@ def test_resuming_equals_an_uninterrupted_run(toy_corpus, toy_palette, tiny_conf
 
 
 def test_a_damaged_checkpoint_is_refused(toy_corpus, toy_palette, tiny_config, tmp_path):
-    (tmp_path / "clip_state.safetensors").write_bytes(b"not a checkpoint")
+    (tmp_path / "state.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(Gen3DError, match="cannot be continued"):
         train_clip(toy_corpus, tmp_path, ClipTraining(steps=1, **TINY), toy_palette, tiny_config)
 
