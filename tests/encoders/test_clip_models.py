@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import json
 import time
@@ -11,19 +12,20 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from gen3d.encoders.clip_models import (
+from gen3d.encoders import clip_files
+from gen3d.encoders.clip_files import (
     CONFIG_FILE,
-    KNOWN,
     WEIGHTS_FILE,
     ClipFiles,
-    ClipModel,
-    build_settings,
-    load_clip_model,
+    check_available,
     locate,
     missing,
+    parameters,
+    weights_on_hub,
 )
+from gen3d.encoders.clip_models import ClipModel, build_settings, load_clip_model
 from gen3d.errors import Gen3DError, UsageError
 
 MODEL: dict[str, Any] = {
@@ -90,7 +92,7 @@ def test_a_repository_in_the_cache_is_loaded_without_the_network(
     write_model(repository / "snapshots" / ("a" * 40))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert missing("hf-hub:someone/tiny") is None
     assert load_clip_model("hf-hub:someone/tiny").image_size == 32
     (repository / "snapshots" / ("a" * 40) / WEIGHTS_FILE).unlink()
@@ -100,12 +102,12 @@ def test_a_repository_in_the_cache_is_loaded_without_the_network(
 def test_absent_weights_are_named_with_size_and_command_in_under_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     began = time.perf_counter()
     sentence = missing("ViT-B-16:openai")
     assert time.perf_counter() - began < 1
     assert sentence == (
-        "The weights 'openai' of ViT-B-16 (598 MB) cannot be found on this machine: run "
+        "The weights 'openai' of ViT-B-16 (about 598 MB) cannot be found on this machine: run "
         "'hf download timm/vit_base_patch16_clip_224.openai open_clip_model.safetensors'."
     )
     # A model that only open_clip knows: its size is counted.
@@ -126,12 +128,52 @@ def test_the_answer_needs_no_import_of_open_clip(monkeypatch: pytest.MonkeyPatch
         assert missing(source)
 
 
-def test_the_table_of_known_weights_agrees_with_open_clip() -> None:
-    for (architecture, tag), (repository, megabytes) in KNOWN.items():
-        assert open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"] == f"{repository}/"
-        with torch.device("meta"):
-            model = open_clip.CLIP(**open_clip.get_model_config(architecture))
-        assert sum(p.numel() for p in model.parameters()) * 4e-6 == pytest.approx(megabytes, abs=1)
+def test_the_table_of_weights_is_open_clips_own(tmp_path: Path) -> None:
+    from open_clip import pretrained
+
+    expected = {
+        name: {tag: one["hf_hub"] for tag, one in tags.items()} for name, tags in pretrained._PRETRAINED.items()
+    }
+    package = Path(open_clip.__file__).parent
+    assert clip_files._read_table(ast.parse((package / "pretrained.py").read_text())) == expected
+    (tmp_path / "pretrained.py").write_text("_PRETRAINED = load()")  # as another version might write it
+    assert weights_on_hub(tmp_path) == expected
+
+
+def test_the_size_of_plain_architectures_is_counted_exactly() -> None:
+    counted = 0
+    for path in (Path(open_clip.__file__).parent / "model_configs").glob("*.json"):
+        config = json.loads(path.read_text())
+        if parameters(config) is not None:
+            with torch.device("meta"):
+                model = open_clip.CLIP(**config)
+            assert sum(p.numel() for p in model.parameters()) == parameters(config), path.stem
+            counted += 1
+    assert counted > 20
+
+
+def test_what_is_available_is_what_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    write_model(tmp_path / "model")
+    check_available(str(tmp_path / "model"))
+    check_available(["hf-hub:nobody/nothing", "mini"])
+    assert load_clip_model("mini").name == "gen3d-clip-mini"
+    check_available("ViT-B-32:openai", download=True)
+    check_available("hf-hub:some/model", download=True)
+    with pytest.raises(UsageError, match="not of the form OWNER/NAME"):
+        check_available("hf-hub:model", download=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Gen3DError, match="cannot be found on this machine"):
+        check_available("ViT-B-32:openai", download=True)
+
+
+def test_weights_that_are_not_finite_are_refused_by_tensor(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    tensors["text_projection"][0, 0] = torch.nan
+    save_file(tensors, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(Gen3DError, match=rf"The tensor 'text_projection' of .* in '.*{WEIGHTS_FILE}' .* not finite"):
+        load_clip_model(str(tmp_path))
 
 
 def test_weights_say_what_they_ask_of_the_architecture() -> None:
@@ -152,6 +194,7 @@ def test_weights_say_what_they_ask_of_the_architecture() -> None:
         ("ViT-B-32:absent.safetensors", "'absent.safetensors' for ViT-B-32 do not exist"),
         ("ViT-B-32:laion2b_s34b", "no weights 'laion2b_s34b' of ViT-B-32 on the hub; the nearest it knows are laion2b"),
         ("hf-hub:nothing", "not of the form OWNER/NAME"),
+        ("mine.safetensors", "is a single file, which does not say its architecture"),
     ],
 )
 def test_wrong_sources_are_refused_with_a_sentence(source: str, message: str) -> None:
@@ -163,8 +206,10 @@ def test_wrong_sources_are_refused_with_a_sentence(source: str, message: str) ->
 
 def test_a_file_goes_with_its_architecture(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
-    path.touch()
+    save_file({"a": torch.zeros(100)}, path)
     assert locate(f"ViT-B-32:{path}") == ClipFiles("ViT-B-32", path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "which is cut off" in str(missing(f"ViT-B-32:{path}"))
 
 
 def test_pickles_and_damaged_folders_are_refused(tmp_path: Path) -> None:
@@ -172,7 +217,10 @@ def test_pickles_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     weights = tmp_path / WEIGHTS_FILE
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
-    with pytest.raises(Gen3DError, match=r"cannot be loaded from .*damaged"):
+    with pytest.raises(Gen3DError, match=r"cannot be loaded from .*is cut off"):
+        load_clip_model(str(tmp_path))
+    save_file({"a": torch.zeros(3)}, weights)
+    with pytest.raises(Gen3DError, match=r"cannot be loaded from .*of another architecture"):
         load_clip_model(str(tmp_path))
     weights.rename(tmp_path / "open_clip_pytorch_model.bin")
     with pytest.raises(Gen3DError, match="only pickles"):

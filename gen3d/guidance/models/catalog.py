@@ -52,6 +52,14 @@ ADAPTERS = {
 """By the `_class_name` of model_index.json."""
 
 
+SINGLE_FILES = {
+    "StableDiffusionXLPipeline": ("model.diffusion_model.", "conditioner.embedders.1.", "first_stage_model."),
+    "StableDiffusion3Pipeline": ("model.diffusion_model.joint_blocks.", "first_stage_model.", "text_encoders."),
+    "StableDiffusionPipeline": ("model.diffusion_model.", "cond_stage_model.", "first_stage_model."),
+}
+"""How the names of tensors begin in checkpoints of one file that hold a whole model, by the class that reads them."""
+
+
 @dataclass(frozen=True)
 class Known:
     """A repository that recipes name. gigabytes: to download. half: has weights of 16 bits apart, which are enough.

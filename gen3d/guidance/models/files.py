@@ -7,22 +7,21 @@ a repository of the hub, OWNER/NAME, as far as it lies in the hub's cache (HF_HO
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.guidance.models.catalog import ADAPTERS, IMAGE_PARTS, KNOWN, PROJECTIONS, Adapter, Known
+from gen3d.guidance.models.catalog import ADAPTERS, IMAGE_PARTS, KNOWN, PROJECTIONS, SINGLE_FILES, Adapter, Known
+from gen3d.runtime.hub import cached_snapshot, has_token, is_offline, is_repository
+from gen3d.runtime.safetensors_header import problem, tensor_names
 
 INDEX = "model_index.json"
 PATTERNS = (INDEX, "*/*.json", "*/*.txt", "*/*.model")
 """Of a repository, besides weights."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_TRUE = {"1", "ON", "YES", "TRUE"}
 _STEMS = ("diffusion_pytorch_model", "model")
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -43,19 +42,42 @@ class ModelFiles:
         return ADAPTERS[self.class_name]
 
 
+def check_available(models: str | Sequence[str], download: bool = False) -> None:
+    """Says within a second what `gen3d.guidance.models.load.load_prior` would say after importing for many.
+
+    models: candidates, folders or OWNER/NAME. download: what is missing on this machine will be fetched from the hub,
+    unless HF_HUB_OFFLINE forbids it. Raises as `preflight`, in the same sentences.
+    """
+    if not download or is_offline():
+        preflight(models)
+        return
+    names = [models] if isinstance(models, str) else list(models)
+    if not any(is_fetched(name) for name in names):
+        first_of(names)
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a candidate comes from the hub, and is no folder on this machine."""
+    return is_repository(name) and not Path(name).expanduser().exists()
+
+
 def preflight(candidates: str | Sequence[str]) -> ModelFiles:
     """The first of `candidates` (folders or OWNER/NAME) that is complete on this machine.
 
     Offline, and without importing torch or diffusers. Raises Gen3DError saying of each what is missing, its size where
     it is known, and the command that gets it; UsageError where no candidate is named.
     """
-    names = [candidates] if isinstance(candidates, str) else list(candidates)
+    return first_of([candidates] if isinstance(candidates, str) else list(candidates))
+
+
+def first_of(names: Sequence[str], get: Callable[[str], ModelFiles] | None = None) -> ModelFiles:
+    """The first of several models that `get` (or else `find`) gives. Raises as `preflight`."""
     if not names:
         raise UsageError("No diffusion model was named: name a folder, or a repository of the hub as OWNER/NAME.")
     reasons = []
     for name in names:
         try:
-            return find(name)
+            return (get or find)(name)
         except Gen3DError as error:
             reasons.append(error)
     if len(reasons) == 1:
@@ -68,53 +90,14 @@ def find(name: str) -> ModelFiles:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _inspect(name, folder, "")
+    if folder.suffix in (".safetensors", *_PICKLES):
+        raise UsageError(_of_single_file(name, folder))
     if not is_repository(name):
         raise UsageError(f"The diffusion model '{name}' is no folder, and no repository of the form OWNER/NAME.")
     cached = cached_snapshot(name)
     if cached is None:
         raise Gen3DError(f"The diffusion model '{name}'{_size(name)} is not on this machine: {advice(name)}.")
     return _inspect(name, cached, f"{_size(name)}: {advice(name)}.")
-
-
-def is_repository(name: str) -> bool:
-    """Whether a name can be one of a repository on the hub."""
-    return _HUB_ID.fullmatch(name) is not None
-
-
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to fetch anything."""
-    return (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or "").upper() in _TRUE
-
-
-def hub_home() -> Path:
-    """HF_HOME, or its default."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expandvars(os.environ.get("HF_HOME") or f"{base}/huggingface")).expanduser()
-
-
-def hub_cache() -> Path:
-    """Where repositories of the hub lie: HF_HUB_CACHE, or "hub" in HF_HOME."""
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(os.path.expandvars(named)).expanduser() if named else hub_home() / "hub"
-
-
-def has_token() -> bool:
-    """Whether a token for the hub is set (HF_TOKEN, or 'hf auth login'); it is never read."""
-    path = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token").expanduser()
-    return bool(os.environ.get("HF_TOKEN")) or path.is_file()
-
-
-def cached_snapshot(repository: str) -> Path | None:
-    """The cached files of a repository's main branch, or of whatever revision was fetched last."""
-    root = hub_cache() / f"models--{repository.replace('/', '--')}"
-    try:
-        folder = root / "snapshots" / (root / "refs" / "main").read_text("utf-8").strip()
-        if folder.is_dir():
-            return folder
-    except OSError:
-        pass
-    found = [path for path in (root / "snapshots").glob("*") if path.is_dir()]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def weight_patterns(repository: str) -> list[str]:
@@ -141,6 +124,43 @@ def advice(repository: str) -> str:
     return command
 
 
+def _of_single_file(name: str, path: Path) -> str:
+    """What to do with a checkpoint in one file, as other programs take them."""
+    if not path.is_file():
+        return f"The diffusion model '{name}' does not exist: check the path."
+    if path.suffix in _PICKLES:
+        return (
+            f"The diffusion model '{name}' is a pickle, which could run code and is never opened: take the same model "
+            "in .safetensors."
+        )
+    reason = problem(path)
+    if reason:
+        return f"The diffusion model '{name}' cannot be read: it {reason}."
+    kind = _whole_model(path)
+    if kind is None:
+        return (
+            f"The diffusion model '{name}' is a single file, and none that diffusers could make a whole model of: name "
+            "a folder in its layout, or a repository of the hub as OWNER/NAME."
+        )
+    code = f"from diffusers import {kind} as P; P.from_single_file({str(path)!r}).save_pretrained({path.stem!r})"
+    return (
+        f"The diffusion model '{name}' is a single file, and gen3d reads folders in the layout of diffusers: where "
+        f"there is a network, run once 'python -c {shlex.quote(code)}', and name the folder '{path.stem}' instead."
+    )
+
+
+def _whole_model(path: Path) -> str | None:
+    """The class of diffusers that makes a whole model of a single file, by the names of its tensors."""
+    try:
+        names = tensor_names(path)
+    except Gen3DError:
+        return None
+    for kind, starts in SINGLE_FILES.items():
+        if all(any(name.startswith(start) for name in names) for start in starts):
+            return kind
+    return None
+
+
 def _size(repository: str) -> str:
     known = KNOWN.get(repository)
     return f" (about {known.gigabytes:g} GB)" if known else ""
@@ -148,6 +168,10 @@ def _size(repository: str) -> str:
 
 def _inspect(name: str, folder: Path, remedy: str) -> ModelFiles:
     """remedy: the end of the sentence, or nothing for a folder of the user's own."""
+    if not (folder / INDEX).exists() and not remedy:
+        for path in sorted(folder.glob("*.safetensors"))[:1]:
+            if _whole_model(path):
+                raise UsageError(_of_single_file(str(path), path))
     try:
         index = json.loads((folder / INDEX).read_text("utf-8"))
         class_name = index["_class_name"]
@@ -197,18 +221,29 @@ def _component(folder: Path, part: str) -> tuple[str | None, str]:
         return None, "no config.json"
     lacks = ""
     for variant in (None, "fp16"):
-        if _single(folder, variant):
+        paths = _weights(folder, variant)
+        reason = _unusable(paths)
+        if paths and not reason:
             return variant, ""
-        shards = _shards(folder, variant)
-        gone = [shard for shard in shards if not (folder / shard).is_file()]
-        if shards and not gone:
-            return variant, ""
-        if gone:
-            lacks = lacks or f"{len(gone)} of {len(shards)} files, {gone[0]} first"
+        lacks = lacks or reason
     if not lacks:
         pickles = any(path.suffix in _PICKLES for path in folder.iterdir())
         lacks = "only pickles, which could run code" if pickles else "no weights in .safetensors"
     return None, lacks
+
+
+def _unusable(paths: list[Path]) -> str:
+    """What is missing of the files of a component's weights, or wrong with one of them; nothing where all are whole."""
+    gone = [path for path in paths if not path.is_file()]
+    if gone:
+        return f"{len(gone)} of {len(paths)} files, {gone[0].name} first"
+    return next((f"{path.name} {reason}" for path in paths if (reason := problem(path))), "")
+
+
+def _weights(folder: Path, variant: str | None) -> list[Path]:
+    """The files of a component's weights: the single one, or those that an index names, whether they exist or not."""
+    single = _single(folder, variant)
+    return [single] if single else [folder / name for name in _shards(folder, variant)]
 
 
 def _single(folder: Path, variant: str | None) -> Path | None:
@@ -232,7 +267,7 @@ def _shards(folder: Path, variant: str | None) -> list[str]:
     for stem in _STEMS:
         try:
             index = json.loads((folder / f"{stem}.safetensors.index{suffix}.json").read_text("utf-8"))
-            return sorted(set(index["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError):
+            return sorted({Path(name).name for name in index["weight_map"].values()})  # never outside of the folder
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return []

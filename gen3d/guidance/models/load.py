@@ -13,7 +13,6 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen3d.errors import Gen3DError, UsageError
@@ -22,22 +21,23 @@ from gen3d.guidance.models.files import (
     PATTERNS,
     ModelFiles,
     advice,
+    check_available,
     find,
-    hub_cache,
+    first_of,
     ignored_patterns,
-    is_offline,
-    is_repository,
+    is_fetched,
     preflight,
     weight_patterns,
     weights_file,
 )
+from gen3d.runtime.hub import hub_cache, is_offline
 
 if TYPE_CHECKING:
     import torch
 
     from gen3d.guidance.contract import DiffusionPrior
 
-__all__ = ["LoadOptions", "load_prior", "preflight"]
+__all__ = ["LoadOptions", "check_available", "load_prior", "preflight"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,19 +90,14 @@ def load_prior(
 
 
 def _fetch(candidates: str | Sequence[str]) -> ModelFiles:
-    """The first candidate that is complete here or can be fetched from the hub."""
-    names = [candidates] if isinstance(candidates, str) else list(candidates)
-    reasons = []
-    for name in names:
-        try:
-            if is_repository(name) and not Path(name).expanduser().is_dir():
-                _download(name)
-            return find(name)
-        except Gen3DError as error:
-            reasons.append(str(error))
-    if not reasons:
-        return preflight(names)  # which says that none was named
-    raise Gen3DError(" ".join(reasons))
+    """The first candidate that is complete here or can be fetched from the hub. Raises as `preflight`."""
+
+    def get(name: str) -> ModelFiles:
+        if is_fetched(name):
+            _download(name)
+        return find(name)
+
+    return first_of([candidates] if isinstance(candidates, str) else list(candidates), get)
 
 
 def _download(repository: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.guidance.contract import PromptSet
@@ -135,7 +136,16 @@ def test_code_beside_the_weights_is_not_run(model_folder: Folder, tmp_path: Path
 
 def test_a_pickle_that_calls_itself_safetensors_is_refused(model_folder: Folder, tmp_path: Path) -> None:
     folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
-    torch.save({"conv_in.weight": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save({"conv_in.weight": torch.zeros(1)}, file)
+    with pytest.raises(Gen3DError, match=r"lacks unet \(diffusion_pytorch_model.safetensors is no safetensors file\)"):
+        load_prior(str(folder))
+
+
+def test_weights_of_another_shape_are_refused(model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    save_file({**load_file(file), "conv_in.weight": torch.zeros(8, 3, 3, 3)}, file, {"format": "pt"})
     with pytest.raises(Gen3DError, match=r"cannot be loaded from '.*' \(.*\): the files may be damaged"):
         load_prior(str(folder))
 
