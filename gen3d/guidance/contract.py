@@ -78,6 +78,9 @@ class DiffusionPrior(Protocol):
     def free_text_encoders(self) -> None:
         """Gives back the memory of the text encoders; `encode_prompt` may not be called afterwards."""
 
+    def rest(self) -> None:
+        """Called after each step, when no gradient has to pass through the network any more: may give memory back."""
+
 
 Predict = Callable[[Tensor, Tensor], Halves]
 """(noisy [B, ...], times [B]) -> noise predictions; what a rule knows of the prior."""

@@ -18,7 +18,7 @@ from gen3d.guidance.contract import DiffusionPrior, Draw, Halves, NoisePath, Pre
 from gen3d.guidance.debias import MaskedViews, debiased
 from gen3d.guidance.distillation import distillation_loss
 from gen3d.guidance.gradients import clip_norm, clip_pixels, finite, normalise
-from gen3d.guidance.models.images import composite, resize
+from gen3d.guidance.models.images import LatentCodec, composite, resize
 from gen3d.guidance.models.texts import TextConditioning
 from gen3d.guidance.perpneg import NEGATIVE_VIEWS, perp_neg, view_negatives
 from gen3d.guidance.refine import refine, refinement_loss, steps_from
@@ -90,6 +90,12 @@ class DiffusionGuidance:
 
         Raises ValueError where the rule is 'dds' and `start` is missing.
         """
+        step = self._step(render, cameras, progress, start)
+        # The rule's gradient is known: backwards the step passes through the encoder alone.
+        self.prior.rest()
+        return step
+
+    def _step(self, render: Render, cameras: Cameras, progress: float, start: Render | None) -> DiffusionStep:
         prior = self.prior
         self._cameras = cameras
         images = torch.cat([render.rgb, render.alpha], -1)
@@ -133,7 +139,7 @@ class DiffusionGuidance:
         but without an encoder in the way. Raises UsageError for a prior whose latents are no four channels.
         """
         codec = getattr(self.prior, "codec", None)
-        if codec is None or codec.vae.config.latent_channels != LATENT_CHANNELS:
+        if not isinstance(codec, LatentCodec) or codec.vae.config.latent_channels != LATENT_CHANNELS:
             raise UsageError(
                 "'diffusion.latents_until' takes renders for latents of four channels, which this model does not have: "
                 "leave it at 0."
@@ -206,8 +212,7 @@ class DiffusionGuidance:
                 "The rule 'vsd' adapts a text-to-image network of single views, which this model is not: use 'sds', or "
                 "'reconstruction' for models of several views."
             )
-        adapter = LowRankAdapter(prior.network, targets=ATTENTION)
-        adapter.to(next(prior.network.parameters()).device)
+        adapter = LowRankAdapter(prior.network, targets=ATTENTION, device=prior.device)
 
         def student(noisy: Tensor, t: Tensor) -> Tensor:
             text = self.conditioning.conditional(len(noisy), self._cameras)

@@ -183,3 +183,6 @@ class MixturePrior:
 
     def free_text_encoders(self) -> None:
         """There is none."""
+
+    def rest(self) -> None:
+        """It takes no memory."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from gen3d.errors import UsageError
 from gen3d.guidance.contract import NoisePath
 
+MIN_SIGMA = 1e-3
+"""Below this a clean prediction says nothing of the noise."""
+
 
 @dataclass(frozen=True)
 class FlowPath:
@@ -85,8 +88,8 @@ def clean_of(path: NoisePath, noisy: Tensor, noise: Tensor, t: Tensor) -> Tensor
 
 
 def noise_from_clean(path: NoisePath, noisy: Tensor, clean: Tensor, t: Tensor) -> Tensor:
-    """The noise prediction that belongs to a clean prediction: (x_t - alpha x) / sigma. Needs sigma(t) > 0."""
-    return (noisy - spread(path.alpha(t), noisy) * clean) / spread(path.sigma(t), noisy)
+    """The noise prediction that belongs to a clean prediction: (x_t - alpha x) / sigma, sigma at least `MIN_SIGMA`."""
+    return (noisy - spread(path.alpha(t), noisy) * clean) / spread(path.sigma(t), noisy).clamp(min=MIN_SIGMA)
 
 
 def noise_from_velocity(path: NoisePath, noisy: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
@@ -99,12 +102,12 @@ def noise_from_velocity(path: NoisePath, noisy: Tensor, velocity: Tensor, t: Ten
 
 
 def noise_from_v(path: NoisePath, noisy: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """The noise prediction of a v model, v = alpha e - sigma x (Salimans & Ho 2022): (sigma x_t + alpha v) / |.|^2.
+    """The noise prediction of a v model, v = alpha e - sigma x (Salimans & Ho 2022): sigma x_t + alpha v.
 
-    The divisor alpha^2 + sigma^2 is 1 on the variance-preserving paths that such models are trained on.
+    It holds on the variance-preserving paths that such models are trained on, where alpha^2 + sigma^2 = 1.
     """
     alpha, sigma = spread(path.alpha(t), noisy), spread(path.sigma(t), noisy)
-    return (sigma * noisy + alpha * v) / (alpha.square() + sigma.square())
+    return alpha * v + sigma * noisy
 
 
 def ddim_step(path: NoisePath, noisy: Tensor, noise: Tensor, t: Tensor, following: Tensor) -> Tensor:

@@ -53,7 +53,14 @@ _SAME_PIXELS = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 class _LowRank(nn.Module):
     """scale up(down(x)), with `up` zero at first; kept in float32 whatever the layer beside it computes in."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int, scale: float, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear | nn.Conv2d,
+        rank: int,
+        scale: float,
+        generator: torch.Generator,
+        device: torch.device | None,
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.down: nn.Module
@@ -66,7 +73,7 @@ class _LowRank(nn.Module):
             pixels: dict[str, Any] = {name: getattr(layer, name) for name in _SAME_PIXELS}
             self.down = nn.Conv2d(layer.in_channels, rank, bias=False, device="meta", **pixels)
             self.up = nn.Conv2d(rank, layer.out_channels, 1, bias=False, device="meta")
-        self.to_empty(device=layer.weight.device)
+        self.to_empty(device=device or layer.weight.device)
         down, up = next(self.down.parameters()), next(self.up.parameters())
         with torch.no_grad():
             down.copy_(torch.randn(down.shape, generator=generator) / math.sqrt(down[0].numel()))
@@ -85,6 +92,7 @@ class LowRankAdapter(nn.Module):
     expression searched in the names of its layers (`ATTENTION`, or everything). view_layer: the name of a linear layer
     whose output is one vector a sample (a U-Net's "time_embedding.linear_2", `CodeDenoiser`'s "time"), to which an
     embedding of the camera (view_size numbers a sample) is added, zero at first: the student knows which view it sees.
+    device: where the network computes, if its weights may be elsewhere while it does not; None for where they are.
 
     Its parameters and state_dict are the changes alone. Raises UsageError when nothing matches.
     """
@@ -98,6 +106,7 @@ class LowRankAdapter(nn.Module):
         view_layer: str | None = None,
         view_size: int = 12,
         seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
         if rank < 1:
@@ -115,14 +124,14 @@ class LowRankAdapter(nn.Module):
             )
         network.requires_grad_(False)
         self.names = list(layers)
-        self.changes = nn.ModuleList(_LowRank(layer, rank, scale, generator) for layer in layers.values())
+        self.changes = nn.ModuleList(_LowRank(layer, rank, scale, generator, device) for layer in layers.values())
         self.view_embedding: nn.Sequential | None = None
         self._on = False
         self._views: Tensor | None = None
         pairs = zip(layers.values(), self.changes, strict=True)
         self._handles = [layer.register_forward_hook(self._adding(change)) for layer, change in pairs]
         if view_layer is not None:
-            self._handles.append(self._embed_views(network, view_layer, view_size, generator))
+            self._handles.append(self._embed_views(network, view_layer, view_size, generator, device))
 
     @contextmanager
     def active(self, views: Tensor | None = None) -> Iterator[None]:
@@ -146,13 +155,15 @@ class LowRankAdapter(nn.Module):
 
         return hook
 
-    def _embed_views(self, network: nn.Module, name: str, size: int, generator: torch.Generator) -> RemovableHandle:
+    def _embed_views(
+        self, network: nn.Module, name: str, size: int, generator: torch.Generator, device: torch.device | None
+    ) -> RemovableHandle:
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         embedding = nn.Sequential(
             nn.Linear(size, 64, device="meta"), nn.SiLU(), nn.Linear(64, layer.out_features, device="meta")
         )
-        embedding.to_empty(device=layer.weight.device)
+        embedding.to_empty(device=device or layer.weight.device)
         with torch.no_grad():
             for parameter in embedding.parameters():
                 parameter.zero_()

@@ -6,16 +6,15 @@ of a sampler; the noise level is t itself.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gen3d.geometry.cameras import Cameras
-from gen3d.guidance.contract import Halves, PromptSet
+from gen3d.guidance.models.base import Setup, TextPrior
 from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
-from gen3d.guidance.models.predictions import HALVES, named, noise_of, stack
-from gen3d.guidance.models.texts import TextConditioning, TextEmbedding, TextEncoders, embed
+from gen3d.guidance.models.texts import Condition
 from gen3d.guidance.paths import FlowPath
 
 TRAINING_STEPS = 1000.0
@@ -25,145 +24,82 @@ PATCH = 2
 """Latents a side that Flux folds into one token."""
 
 
-class Sd3Prior:
-    """A `DiffusionPrior` over the models of diffusers' `StableDiffusion3Pipeline`.
+class FlowPrior(TextPrior):
+    """A prior over the transformer of a diffusers pipeline that was trained by flow matching, on latents.
 
-    T5, the largest of its three text encoders, may be missing; zeros stand for it then. `network` is the transformer.
+    Raises UsageError for a resolution that does not fit.
     """
 
-    channels = 3
-    views = 1
-    path = FlowPath()
+    def __init__(self, pipeline: Any, setup: Setup) -> None:
+        factor, (sample_size, patch) = downscale(pipeline.vae), self._sizes(pipeline)
+        resolution = check_resolution(setup.resolution, sample_size * factor, factor * patch, setup.name)
+        codec = LatentCodec(pipeline.vae, resolution, setup.placement.device, setup.generator)
+        super().__init__(setup, pipeline, pipeline.transformer, codec, FlowPath(), "flow")
 
-    def __init__(
-        self,
-        pipeline: Any,
-        name: str,
-        device: str = "cpu",
-        resolution: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        self.name, self.device, self.pipeline = name, device, pipeline
-        self.network = pipeline.transformer
-        self.texts = TextEncoders(pipeline, name)
-        factor, config = downscale(pipeline.vae), self.network.config
-        self.resolution = check_resolution(resolution, config.sample_size * factor, factor * config.patch_size, name)
-        self.codec = LatentCodec(pipeline.vae, self.resolution, device, generator)
+    @abstractmethod
+    def _sizes(self, pipeline: Any) -> tuple[int, int]:
+        """Latents a side that the transformer was trained on, and that make one token."""
 
-    def encode_prompt(self, prompts: PromptSet) -> TextConditioning:
-        """Embeds the prompts. Raises Gen3DError after `free_text_encoders`."""
-        self.texts.check()
-        return embed(prompts, self._encode)
 
-    def _encode(self, texts: list[str]) -> TextEmbedding:
+class Sd3Prior(FlowPrior):
+    """A `DiffusionPrior` over the models of diffusers' `StableDiffusion3Pipeline`.
+
+    T5, the largest of its three text encoders, may be missing; zeros stand for it then.
+    """
+
+    def _sizes(self, pipeline: Any) -> tuple[int, int]:
+        return pipeline.transformer.config.sample_size, pipeline.transformer.config.patch_size
+
+    def _encode(self, texts: list[str]) -> Condition:
         tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, None, None, self.device, 1, False)
-        return TextEmbedding(tokens, pooled)
+        return Condition(tokens, pooled)
 
-    def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `LatentCodec.encode`."""
-        return self.codec.encode(images, background)
-
-    @torch.no_grad()
-    def predict(
-        self, noisy: Tensor, t: Tensor, conditioning: TextConditioning, cameras: Cameras | None = None
-    ) -> Halves:
-        """Both halves in one batched call of the transformer."""
-        text = conditioning.halves(len(noisy), cameras)
-        return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), text))
-
-    def denoise(self, noisy: Tensor, t: Tensor, text: TextEmbedding) -> Tensor:
-        """Noise predictions [B, C, h, w] at times t [B]; gradients reach whatever of the network wants them."""
-        dtype = self.network.dtype
-        assert text.pooled is not None
+    def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """As `NetworkPrior.denoise`."""
+        assert condition.pooled is not None
         velocity = self.network(
-            hidden_states=noisy.to(self.device, dtype),
+            hidden_states=self.moved(noisy),
             timestep=(TRAINING_STEPS * t).to(self.device),
-            encoder_hidden_states=text.tokens.to(self.device, dtype),
-            pooled_projections=text.pooled.to(self.device, dtype),
+            encoder_hidden_states=self.moved(condition.tokens),
+            pooled_projections=self.moved(condition.pooled),
         ).sample
-        return noise_of("flow", velocity.to(noisy), noisy, t.to(noisy), self.path)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As `LatentCodec.decode`."""
-        return self.codec.decode(latents)
-
-    def free_text_encoders(self) -> None:
-        self.texts.free()
+        return self.noise(velocity, noisy, t)
 
 
-class FluxPrior:
-    """A `DiffusionPrior` over the models of diffusers' `FluxPipeline`. `network` is the transformer.
+class FluxPrior(FlowPrior):
+    """A `DiffusionPrior` over the models of diffusers' `FluxPipeline`.
 
     distilled_scale: what a guidance-distilled model (Flux dev) is told as its scale, in both halves. At 1 it answers as
     if unguided, and the rules' own guidance is all there is.
     """
 
-    channels = 3
-    views = 1
-    path = FlowPath()
+    distilled_scale = 1.0
 
-    def __init__(
-        self,
-        pipeline: Any,
-        name: str,
-        device: str = "cpu",
-        resolution: int | None = None,
-        generator: torch.Generator | None = None,
-        distilled_scale: float = 1.0,
-    ) -> None:
-        self.name, self.device, self.pipeline = name, device, pipeline
-        self.network, self.distilled_scale = pipeline.transformer, distilled_scale
-        self.texts = TextEncoders(pipeline, name)
-        factor = downscale(pipeline.vae)
-        self.resolution = check_resolution(resolution, pipeline.default_sample_size * factor, factor * PATCH, name)
-        self.codec = LatentCodec(pipeline.vae, self.resolution, device, generator)
+    def _sizes(self, pipeline: Any) -> tuple[int, int]:
+        return pipeline.default_sample_size, PATCH
 
-    def encode_prompt(self, prompts: PromptSet) -> TextConditioning:
-        """Embeds the prompts: words by T5, the whole text by CLIP. Raises Gen3DError after `free_text_encoders`."""
-        self.texts.check()
-        return embed(prompts, self._encode)
-
-    def _encode(self, texts: list[str]) -> TextEmbedding:
+    def _encode(self, texts: list[str]) -> Condition:
+        """Words by T5, the whole text by CLIP."""
         tokens, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device)
-        return TextEmbedding(tokens, pooled)
+        return Condition(tokens, pooled)
 
-    def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `LatentCodec.encode`."""
-        return self.codec.encode(images, background)
-
-    @torch.no_grad()
-    def predict(
-        self, noisy: Tensor, t: Tensor, conditioning: TextConditioning, cameras: Cameras | None = None
-    ) -> Halves:
-        """Both halves in one batched call of the transformer."""
-        text = conditioning.halves(len(noisy), cameras)
-        return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), text))
-
-    def denoise(self, noisy: Tensor, t: Tensor, text: TextEmbedding) -> Tensor:
-        """Noise predictions [B, C, h, w] at times t [B]; gradients reach whatever of the network wants them."""
-        device, dtype = self.device, self.network.dtype
-        assert text.pooled is not None
+    def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """As `NetworkPrior.denoise`."""
+        assert condition.pooled is not None
         height, width = noisy.shape[-2] // PATCH, noisy.shape[-1] // PATCH
         scale = None
         if self.network.config.guidance_embeds:
-            scale = torch.full((len(noisy),), self.distilled_scale, device=device)
+            scale = torch.full((len(noisy),), self.distilled_scale, device=self.device)
         velocity = self.network(
-            hidden_states=fold(noisy).to(device, dtype),
-            timestep=t.to(device, dtype),  # the transformer itself multiplies by a thousand
+            hidden_states=self.moved(fold(noisy)),
+            timestep=self.moved(t),  # the transformer itself multiplies by a thousand
             guidance=scale,
-            encoder_hidden_states=text.tokens.to(device, dtype),
-            pooled_projections=text.pooled.to(device, dtype),
-            txt_ids=torch.zeros(text.tokens.shape[1], 3, device=device, dtype=dtype),
-            img_ids=token_places(height, width).to(device, dtype),
+            encoder_hidden_states=self.moved(condition.tokens),
+            pooled_projections=self.moved(condition.pooled),
+            txt_ids=self.moved(torch.zeros(condition.tokens.shape[1], 3)),
+            img_ids=self.moved(token_places(height, width)),
         ).sample
-        return noise_of("flow", unfold(velocity.to(noisy), height, width), noisy, t.to(noisy), self.path)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As `LatentCodec.decode`."""
-        return self.codec.decode(latents)
-
-    def free_text_encoders(self) -> None:
-        self.texts.free()
+        return self.noise(unfold(velocity, height, width), noisy, t)
 
 
 def fold(latents: Tensor) -> Tensor:

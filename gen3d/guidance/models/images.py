@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,13 +15,19 @@ from gen3d.errors import UsageError
 def composite(images: Tensor, background: Tensor, resolution: int) -> Tensor:
     """Premultiplied RGBA [B, H, W, 4] in 0..1 before a background, as RGB [B, 3, resolution, resolution] in 0..1.
 
-    background: [3] or [B, H, W, 3]. Shrunk with antialiasing, enlarged bilinearly; differentiable. Raises UsageError
-    for images of another form.
+    background: [3] or [B, H, W, 3]. In fp32, where the images are; shrunk with antialiasing, enlarged bilinearly;
+    differentiable. Raises UsageError for images of another form.
     """
-    if images.dim() != 4 or images.shape[-1] != 4:
-        raise UsageError(f"A prior takes premultiplied RGBA images [B, H, W, 4], not {list(images.shape)}.")
+    images = check_rgba(images).float()
     colors = images[..., :3] + (1 - images[..., 3:]) * background.to(images)
     return resize(colors.permute(0, 3, 1, 2), resolution)
+
+
+def check_rgba(images: Tensor) -> Tensor:
+    """`images` unchanged. Raises UsageError where they are no [B, H, W, 4]."""
+    if images.dim() != 4 or images.shape[-1] != 4:
+        raise UsageError(f"A prior takes premultiplied RGBA images [B, H, W, 4], not {list(images.shape)}.")
+    return images
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
@@ -41,17 +47,46 @@ def from_signed(images: Tensor) -> Tensor:
     return (images.float() / 2 + 0.5).clamp(0, 1)
 
 
+class Codec(Protocol):
+    """From renders to what a prior diffuses, and back. resolution: side of the images in pixels."""
+
+    resolution: int
+
+    def encode(self, images: Tensor, background: Tensor) -> Tensor:
+        """Premultiplied RGBA renders [B, H, W, 4] in 0..1 of any device and precision -> [B, C, h, w] in fp32 on the
+        renders' device; differentiable. background: [3] or [B, H, W, 3] behind the renders.
+        """
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """What the prior diffuses, [B, C, h, w] -> images [B, 3, resolution, resolution] in 0..1, fp32, same device."""
+
+
+@dataclass
+class PixelCodec:
+    """Of a prior that diffuses images themselves, [B, 3, resolution, resolution] in -1..1."""
+
+    resolution: int
+
+    def encode(self, images: Tensor, background: Tensor) -> Tensor:
+        """As `Codec.encode`."""
+        return to_signed(composite(images, background, self.resolution))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """As `Codec.decode`, clamped."""
+        return from_signed(latents)
+
+
 @dataclass
 class LatentCodec:
     """The VAE of a latent prior (Rombach et al. 2022, section 3.1). Latents are (z - shift) scale.
 
-    vae: diffusers' AutoencoderKL. resolution: side of the images in pixels. device: where it computes. generator: draws
-    z from the encoder's Gaussian; without one z is its mean, which is quieter and costs nothing else.
+    vae: diffusers' AutoencoderKL. device: where it computes. generator: on the CPU, draws z from the encoder's
+    Gaussian; without one z is its mean, which is quieter and costs nothing else.
     """
 
     vae: Any
     resolution: int
-    device: str
+    device: torch.device
     generator: torch.Generator | None = None
 
     @property
@@ -60,25 +95,25 @@ class LatentCodec:
         return downscale(self.vae)
 
     def encode(self, images: Tensor, background: Tensor) -> Tensor:
-        """Premultiplied RGBA [B, H, W, 4] in 0..1 -> latents [B, C, h, w] in fp32, differentiable."""
-        latents = self.posterior(composite(images, background, self.resolution))
+        """As `Codec.encode`: latents of the encoder's mean, or drawn where there is a generator."""
+        mean, deviation = self.posterior(composite(images.to(self.device), background, self.resolution))
+        latents = mean
+        if self.generator is not None:
+            # Drawn in fp32 on the CPU, so that one seed gives the same draw in every precision and on every device.
+            latents = mean + deviation * torch.randn(mean.shape, generator=self.generator).to(mean.device)
         shift = self.vae.config.get("shift_factor") or 0.0
-        return (latents - shift) * float(self.vae.config.scaling_factor)
+        return ((latents - shift) * float(self.vae.config.scaling_factor)).to(images.device)
 
-    def posterior(self, colors: Tensor) -> Tensor:
-        """z of RGB images [B, 3, resolution, resolution] in 0..1, neither shifted nor scaled, in fp32."""
+    def posterior(self, colors: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of z, neither shifted nor scaled, of RGB images [B, 3, resolution, resolution] in
+        0..1; each [B, C, h, w] in fp32 on the VAE's device.
+        """
         distribution = self.vae.encode(to_signed(colors).to(self.device, self.vae.dtype)).latent_dist
-        mean: Tensor = distribution.mean.float().to(colors.device)
-        if self.generator is None:
-            return mean
-        # Drawn in fp32 where the generator lives, so that one seed gives the same draw in every precision.
-        draw = torch.randn(mean.shape, generator=self.generator, device=self.generator.device)
-        spread: Tensor = distribution.std.float().to(mean.device)
-        return mean + spread * draw.to(mean.device)
+        return distribution.mean.float(), distribution.std.float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [B, 3, resolution, resolution] in 0..1, fp32."""
+        """As `Codec.decode`."""
         shift = self.vae.config.get("shift_factor") or 0.0
         unscaled = latents / self.vae.config.scaling_factor + shift
         return from_signed(self.vae.decode(unscaled.to(self.device, self.vae.dtype)).sample).to(latents.device)

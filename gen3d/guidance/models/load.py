@@ -36,33 +36,50 @@ if TYPE_CHECKING:
     import torch
 
     from gen3d.guidance.contract import DiffusionPrior
+    from gen3d.guidance.models.placement import Placement
 
 __all__ = ["LoadOptions", "check_available", "load_prior", "preflight"]
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+OFFLOADS = ("model", "sequential")
 _LIBRARIES = ("diffusers", "transformers")
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """dtype: fp32, fp16 or bf16. attention_slicing, cpu_offload: see `gen3d.guidance.models.placement.place`.
-    resolution: side in pixels of the images the prior sees, where not its own. download: fetch what is missing.
+    """How a model is loaded.
+
+    dtype: fp32, fp16 or bf16. device: where it computes; it stays there, see `gen3d.guidance.models.placement`.
+    attention_slicing, vae_slicing, vae_tiling: less memory for more time, see there. cpu_offload: True or "model", or
+    "sequential" for the least memory: only what computes is on the device. resolution: side in pixels of the images the
+    prior sees, where not its own. download: fetch what is missing. Raises UsageError for another dtype or offload.
     """
 
     dtype: str = "fp32"
     device: torch.device | str = "cpu"
     attention_slicing: bool = False
-    cpu_offload: bool = False
+    cpu_offload: bool | str = False
     resolution: int | None = None
     download: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             near = difflib.get_close_matches(self.dtype, DTYPES, 1, 0.3)
             hint = f"; did you mean '{near[0]}'?" if near else "."
             raise UsageError(f"Models are loaded as {', '.join(DTYPES)}, not '{self.dtype}'{hint}")
+        if self.cpu_offload not in (True, False, *OFFLOADS):
+            raise UsageError(f"CPU offload is one of {', '.join(OFFLOADS)}, true or false, not '{self.cpu_offload}'.")
+
+    @property
+    def offload(self) -> str | None:
+        """One of `OFFLOADS`, or None."""
+        if isinstance(self.cpu_offload, str):
+            return self.cpu_offload
+        return OFFLOADS[0] if self.cpu_offload else None
 
 
 def load_prior(
@@ -74,6 +91,7 @@ def load_prior(
     each candidate what is missing, or what is wrong with the files; UsageError for options that do not fit.
     """
     options = options or LoadOptions()
+    placement = _placement(options)
     files = _fetch(candidates) if options.download and not is_offline() else preflight(candidates)
     try:
         parts = _load_parts(files, options)
@@ -85,8 +103,25 @@ def load_prior(
             f"The diffusion model '{files.name}' cannot be loaded from '{files.folder}' ({reason}): the files may be "
             "damaged, or of another version."
         ) from error
-    prior: DiffusionPrior = _build(files, parts, options, generator)
+    prior: DiffusionPrior = _build(files, parts, options, placement, generator)
     return prior
+
+
+def _placement(options: LoadOptions) -> Placement:
+    """Where the options want the models. Raises Gen3DError without what offloads, before anything large is read."""
+    import torch
+
+    from gen3d.guidance.models.placement import Placement
+
+    try:
+        device = torch.device(options.device)
+    except RuntimeError:
+        raise UsageError(f"There is no device '{options.device}': use cpu, cuda or cuda:0.") from None
+    offload = options.offload
+    if offload is not None and device.type != "cuda":
+        logger.warning("CPU offload needs a CUDA device; the model stays on '%s'.", device)
+        offload = None
+    return Placement(device, offload)
 
 
 def _fetch(candidates: str | Sequence[str]) -> ModelFiles:
@@ -162,15 +197,46 @@ def _load_part(files: ModelFiles, part: str, dtype: torch.dtype) -> Any:
     settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     if library == "diffusers":
         settings["low_cpu_mem_usage"] = importlib.util.find_spec("accelerate") is not None
-    return kind.from_pretrained(folder, variant=files.variants[part], **settings)
+    model, found = kind.from_pretrained(folder, variant=files.variants[part], output_loading_info=True, **settings)
+    _check_weights(files, part, model, found)
+    return model
 
 
-def _build(files: ModelFiles, parts: dict[str, Any], options: LoadOptions, generator: torch.Generator | None) -> Any:
+def _check_weights(files: ModelFiles, part: str, model: Any, found: dict[str, Any]) -> None:
+    """Raises Gen3DError naming a tensor of the part that its files lack, which the libraries would make up, or that is
+    not finite in the precision it was loaded in.
+    """
+    from gen3d.runtime.tensors import not_finite
+
+    lacking = sorted(found.get("missing_keys") or ())
+    if lacking:
+        raise Gen3DError(
+            f"The {part} of '{files.name}' in '{files.folder / part}' lacks the tensor '{lacking[0]}'"
+            f"{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''}: the files are of another version, or of "
+            "another model."
+        )
+    broken = not_finite(model.state_dict())
+    if broken is not None:
+        raise Gen3DError(
+            f"The tensor '{broken}' of the {part} of '{files.name}' in '{files.folder / part}' holds numbers that are "
+            f"not finite (NaN or infinity) as {str(model.dtype).removeprefix('torch.')}: take another copy, or another "
+            "precision."
+        )
+
+
+def _build(
+    files: ModelFiles,
+    parts: dict[str, Any],
+    options: LoadOptions,
+    placement: Placement,
+    generator: torch.Generator | None,
+) -> Any:
     """The prior of the parts: frozen, placed, behind its adapter."""
     import diffusers
     import torch
 
-    from gen3d.guidance.models.placement import freeze, place, slice_attention
+    from gen3d.guidance.models.base import Setup
+    from gen3d.guidance.models.placement import freeze, slice_attention, slice_vae
 
     adapter = files.adapter
     prior = getattr(importlib.import_module(f"gen3d.guidance.models.{adapter.module}"), adapter.prior)
@@ -179,16 +245,18 @@ def _build(files: ModelFiles, parts: dict[str, Any], options: LoadOptions, gener
     freeze(models)
     if options.attention_slicing:
         slice_attention(models)
-    place(models, pipeline, str(options.device), options.cpu_offload)
-    arguments = (files.name, options.device, options.resolution, generator)
+    if options.vae_slicing or options.vae_tiling:
+        slice_vae(models, options.vae_slicing, options.vae_tiling)
+    placement.place(models)
+    setup = Setup(files.name, placement, options.resolution, generator)
     if pipeline is not None:
-        return prior(pipeline, *arguments)
+        return prior(pipeline, setup)
     from gen3d.guidance.models.image_conditioned import ImageModels
 
     projection = next(parts[name] for name in PROJECTIONS if name in parts)
     image_models = ImageModels(parts["vae"], parts["unet"], parts["scheduler"], parts["image_encoder"], projection)
     # The two kinds of pose look alike in the files; only their names tell.
-    return prior(image_models, *arguments, absolute_elevation="stable" in files.name.lower())
+    return prior(image_models, setup, absolute_elevation="stable" in files.name.lower())
 
 
 def _pipeline(kind: Any, parts: dict[str, Any], files: ModelFiles) -> Any:

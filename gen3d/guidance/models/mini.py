@@ -15,9 +15,9 @@ from gen3d.encoders.minilm import TextEncoder
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, Predict, PromptSet
-from gen3d.guidance.models.images import resize
+from gen3d.guidance.models.images import check_rgba, resize
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, stack
-from gen3d.guidance.models.texts import TextConditioning, TextEmbedding, check_cameras, embed
+from gen3d.guidance.models.texts import Condition, Conditions, TextConditioning, check_cameras, embed
 from gen3d.guidance.paths import FlowPath
 from gen3d.priors.denoiser import CodeDenoiser
 from gen3d.priors.view_prior import VIEW_SIZE, ViewPrior, camera_directions
@@ -68,19 +68,15 @@ class MiniViewPrior:
         """
         if self.text is None:
             raise Gen3DError("The text encoder of gen3d's view prior was freed: encode all prompts before freeing it.")
-        encoder = self.text
-        found = embed(prompts, lambda texts: TextEmbedding(encoder.encode(texts)[:, None]))
+        encoder, without = self.text, self.model.null_text.detach().view(1, 1, -1)
+        found = embed(prompts, lambda texts: Condition(encoder.encode(texts)[:, None].to(without.device)))
         if prompts.negative:
             return found
-        return TextConditioning(
-            found.positive, TextEmbedding(self.model.null_text.detach().view(1, 1, -1)), found.views
-        )
+        return TextConditioning(found.positive, Condition(without), found.views)
 
     def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
         """Premultiplied RGBA [B, H, W, 4] -> [B, 4, 64, 64], differentiable; the background is not looked at."""
-        if images.dim() != 4 or images.shape[-1] != self.channels:
-            raise UsageError(f"A prior takes premultiplied RGBA images [B, H, W, 4], not {list(images.shape)}.")
-        return resize(images.permute(0, 3, 1, 2), self.resolution)
+        return resize(check_rgba(images).permute(0, 3, 1, 2), self.resolution)
 
     @torch.no_grad()
     def predict(
@@ -89,14 +85,16 @@ class MiniViewPrior:
         """Both halves in one batched call. Raises UsageError without cameras."""
         if cameras is None:
             raise UsageError("gen3d's view prior needs the camera of each view.")
-        coarse = self.coarse(check_cameras(cameras, len(noisy))).to(noisy)
-        direction = camera_directions(cameras).to(noisy)
-        views, times = stack(noisy, noisy), t.repeat(len(HALVES)).to(noisy)
-        text = conditioning.halves(len(noisy), cameras).tokens[:, 0].to(noisy)
+        weights = self.model.null_text  # what it is asked goes where they are
+        coarse = self.coarse(check_cameras(cameras, len(noisy))).to(weights)
+        direction = camera_directions(cameras).to(weights)
+        views, times = stack(noisy, noisy).to(weights), t.repeat(len(HALVES)).to(weights)
+        texts = Conditions(conditioning.conditional(len(noisy), cameras), conditioning.negative.repeat(len(noisy)))
+        text = texts.joined().tokens[:, 0].to(weights)
         clean = self.model.denoise(
             views.permute(0, 2, 3, 1), times, stack(coarse, coarse), text, stack(direction, direction)
         )
-        return named(noise_of("sample", clean.permute(0, 3, 1, 2), views, times, self.path))
+        return named(noise_of("sample", clean.permute(0, 3, 1, 2), views, times, self.path).to(noisy.device))
 
     def decode(self, latents: Tensor) -> Tensor:
         """The views themselves, clamped to valid premultiplied RGBA, [B, 4, 64, 64]."""
@@ -105,3 +103,6 @@ class MiniViewPrior:
 
     def free_text_encoders(self) -> None:
         self.text = None
+
+    def rest(self) -> None:
+        """It is too small to be moved about."""

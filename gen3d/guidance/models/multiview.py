@@ -8,6 +8,7 @@ attention processors can be set.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,10 +17,9 @@ from torch.nn import functional as F
 
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras
-from gen3d.guidance.contract import Halves, PromptSet
-from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
-from gen3d.guidance.models.predictions import HALVES, named, noise_of, scheduler_path, stack
-from gen3d.guidance.models.texts import TextConditioning, TextEmbedding, TextEncoders, check_cameras, embed
+from gen3d.guidance.models.base import Setup
+from gen3d.guidance.models.stable_diffusion import StableDiffusionPrior
+from gen3d.guidance.models.texts import Condition, Conditions, TextConditioning, check_cameras
 
 VIEWS_PER_OBJECT = 4
 CAMERA_SIZE = 16
@@ -62,86 +62,42 @@ def camera_labels(cameras: Cameras) -> Tensor:
     return c2w.flatten(1)
 
 
-class MultiViewPrior:
-    """A `DiffusionPrior` of four views at 90 degrees from each other, at one elevation. `network` is the U-Net.
+class MultiViewPrior(StableDiffusionPrior):
+    """A `DiffusionPrior` of four views at 90 degrees from each other, at one elevation.
 
     pipeline: a `StableDiffusionPipeline` whose U-Net takes cameras as class labels. Batches are multiples of four, the
-    views of one object next to each other, and `predict` needs their cameras.
+    views of one object next to each other, and `predict` needs their cameras. The cameras say which side is seen, so
+    texts for views are better left out. Raises Gen3DError for another U-Net.
     """
 
-    channels = 3
     views = VIEWS_PER_OBJECT
 
-    def __init__(
-        self,
-        pipeline: Any,
-        name: str,
-        device: str = "cpu",
-        resolution: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        self.name, self.device, self.pipeline = name, device, pipeline
-        self.network = pipeline.unet
-        config = self.network.config
+    def __init__(self, pipeline: Any, setup: Setup) -> None:
+        config = pipeline.unet.config
         if config.class_embed_type != "projection" or config.projection_class_embeddings_input_dim != CAMERA_SIZE:
             raise Gen3DError(
-                f"The U-Net of '{name}' takes no cameras: a multi-view model has class_embed_type 'projection' with "
-                f"projection_class_embeddings_input_dim {CAMERA_SIZE}."
+                f"The U-Net of '{setup.name}' takes no cameras: a multi-view model has class_embed_type 'projection' "
+                f"with projection_class_embeddings_input_dim {CAMERA_SIZE}."
             )
-        join_views(self.network)
-        self.path, self.kind = scheduler_path(pipeline.scheduler, name)
-        self.texts = TextEncoders(pipeline, name)
-        factor = downscale(pipeline.vae)
-        levels = 2 ** (len(config.block_out_channels) - 1)
-        self.resolution = check_resolution(resolution, config.sample_size * factor, factor * levels, name)
-        self.codec = LatentCodec(pipeline.vae, self.resolution, device, generator)
+        join_views(pipeline.unet)
+        super().__init__(pipeline, setup)
 
-    def encode_prompt(self, prompts: PromptSet) -> TextConditioning:
-        """Embeds the prompts. The cameras say which side is seen, so texts for views are better left out.
-
-        Raises Gen3DError after `free_text_encoders`.
-        """
-        self.texts.check()
-        return embed(prompts, self._encode)
-
-    def _encode(self, texts: list[str]) -> TextEmbedding:
-        return TextEmbedding(self.pipeline.encode_prompt(texts, self.device, 1, False)[0])
-
-    def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `LatentCodec.encode`."""
-        return self.codec.encode(images, background)
-
-    @torch.no_grad()
-    def predict(
-        self, noisy: Tensor, t: Tensor, conditioning: TextConditioning, cameras: Cameras | None = None
-    ) -> Halves:
-        """Both halves in one batched call of the U-Net; both know the cameras.
+    def conditions(self, conditioning: TextConditioning, batch: int, cameras: Cameras | None) -> Conditions:
+        """The texts, and the cameras in both halves.
 
         Raises UsageError without cameras, or for a batch that is no multiple of four.
         """
-        batch = len(noisy)
         if cameras is None:
             raise UsageError(f"'{self.name}' is a multi-view model: give it the camera of each view.")
         if batch % self.views:
             raise UsageError(f"'{self.name}' denoises {self.views} views at once; {batch} is no multiple of that.")
         labels = camera_labels(check_cameras(cameras, batch))
-        text = conditioning.halves(batch, cameras)
-        return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), text, stack(labels, labels)))
+        texts = super().conditions(conditioning, batch, cameras)
+        return Conditions(
+            conditional=replace(texts.conditional, labels=labels),
+            unconditional=replace(texts.unconditional, labels=labels),
+        )
 
-    def denoise(self, noisy: Tensor, t: Tensor, text: TextEmbedding, labels: Tensor) -> Tensor:
-        """Noise predictions [B, 4, h, w] at times t [B] for cameras' labels [B, 16]; gradients reach the network."""
-        dtype = self.network.dtype
-        output = self.network(
-            noisy.to(self.device, dtype),
-            self.path.index(t).to(self.device),
-            encoder_hidden_states=text.tokens.to(self.device, dtype),
-            class_labels=labels.to(self.device, dtype),
-        ).sample
-        return noise_of(self.kind, output.to(noisy), noisy, t.to(noisy), self.path)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As `LatentCodec.decode`."""
-        return self.codec.decode(latents)
-
-    def free_text_encoders(self) -> None:
-        self.texts.free()
+    def _inputs(self, condition: Condition) -> dict[str, Any]:
+        assert condition.labels is not None
+        return {"class_labels": self.moved(condition.labels)}

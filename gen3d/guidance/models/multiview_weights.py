@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from gen3d.errors import Gen3DError
+from gen3d.runtime.tensors import load_weights
 
 _PREFIX = "model.diffusion_model."
 _CAMERAS = {"camera_embed.0.": "label_emb.0.0.", "camera_embed.2.": "label_emb.0.2."}
@@ -55,7 +55,7 @@ def load_multiview_unet(folder: Path, weights: Path, dtype: torch.dtype) -> Any:
     from diffusers.loaders import single_file_utils
 
     settings = unet_settings(json.loads((folder / "config.json").read_text("utf-8")))
-    tensors = {_PREFIX + _renamed(name): value for name, value in load_file(weights).items()}
+    tensors = {_PREFIX + _renamed(name): value for name, value in load_weights(weights).items()}
     kind: Any = diffusers.UNet2DConditionModel
     convert: Any = single_file_utils.convert_ldm_unet_checkpoint
     unet, converted = kind(**settings), convert(tensors, settings)

@@ -1,10 +1,10 @@
 """What a network predicts as a prediction of the noise, and the two halves of a batch by name.
 
-For x_t = a x + s e:
+For x_t = a x + s e, with the conversions of `gen3d.guidance.paths`:
     epsilon                e itself
-    v_prediction           v = a e - s x with a^2 + s^2 = 1 (Salimans & Ho 2022): e = a v + s x_t
-    flow                   u = e - x with a = 1 - t, s = t (Liu et al. 2022): e = x_t + (1 - t) u
-    sample                 x: e = (x_t - a x) / s
+    v_prediction           v = a e - s x (Salimans & Ho 2022)
+    flow                   u = e - x (Liu et al. 2022)
+    sample                 x
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from torch import Tensor
 
 from gen3d.errors import Gen3DError
 from gen3d.guidance.contract import Halves, NoisePath
-from gen3d.guidance.paths import DiscretePath
+from gen3d.guidance.paths import DiscretePath, noise_from_clean, noise_from_v, noise_from_velocity
 
 HALVES = ("conditional", "unconditional")
 """The order in which `stack` puts the halves of a batch, and `named` finds them."""
 
-PREDICTIONS = ("epsilon", "v_prediction", "flow", "sample")
-
-MIN_SIGMA = 1e-3
-"""Below this a clean prediction says nothing of the noise."""
+CONVERSIONS = {"v_prediction": noise_from_v, "flow": noise_from_velocity, "sample": noise_from_clean}
+PREDICTIONS = ("epsilon", *CONVERSIONS)
 
 
 def stack(conditional: Tensor, unconditional: Tensor) -> Tensor:
@@ -45,15 +43,9 @@ def noise_of(kind: str, output: Tensor, noisy: Tensor, t: Tensor, path: NoisePat
     """
     if kind == "epsilon":
         return output
-    shape = (-1, *[1] * (noisy.dim() - 1))
-    alpha, sigma = path.alpha(t).view(shape), path.sigma(t).view(shape)
-    if kind == "v_prediction":
-        return alpha * output + sigma * noisy
-    if kind == "flow":
-        return noisy + alpha * output
-    if kind == "sample":
-        return (noisy - alpha * output) / sigma.clamp(min=MIN_SIGMA)
-    raise Gen3DError(f"The model predicts '{kind}', which is none of {', '.join(PREDICTIONS)}; use another model.")
+    if kind not in CONVERSIONS:
+        raise Gen3DError(f"The model predicts '{kind}', which is none of {', '.join(PREDICTIONS)}; use another model.")
+    return CONVERSIONS[kind](path, noisy, output, t)
 
 
 def scheduler_path(scheduler: Any, name: str) -> tuple[DiscretePath, str]:

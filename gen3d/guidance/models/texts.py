@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import PromptSet
-from gen3d.guidance.models.placement import offload_again
+from gen3d.guidance.models.placement import Placement
 from gen3d.guidance.models.predictions import stack
 from gen3d.guidance.view_prompts import VIEWS, camera_weights, check_views
 
@@ -22,40 +21,62 @@ TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 
 
 @dataclass(frozen=True)
-class TextEmbedding:
-    """tokens: [B, L, D] embeddings of the words. pooled: [B, P] one of the whole text, where the model takes one."""
+class Condition:
+    """What a network is told beside the noisy samples, in a row for each.
+
+    tokens: [B, L, D] embeddings, mostly of words, that it attends to. pooled: [B, P] one of the whole text. labels:
+    [B, 16] of the cameras. beside: [B, C, h, w] latents that are shown next to the noisy ones. Networks take some.
+    """
 
     tokens: Tensor
     pooled: Tensor | None = None
+    labels: Tensor | None = None
+    beside: Tensor | None = None
 
-    def row(self, index: int) -> TextEmbedding:
-        """One text of the batch."""
-        keep = slice(index, index + 1)
-        return TextEmbedding(self.tokens[keep], None if self.pooled is None else self.pooled[keep])
+    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """The same with every tensor changed."""
+        return Condition(**{name: change(value) for name, value in self.parts().items()})
 
-    def repeat(self, batch: int) -> TextEmbedding:
-        """One text, `batch` times."""
-        pooled = None if self.pooled is None else self.pooled.expand(batch, -1)
-        return TextEmbedding(self.tokens.expand(batch, -1, -1), pooled)
+    def row(self, index: int) -> Condition:
+        """One of the batch."""
+        return self.each(lambda value: value[index : index + 1])
 
-    def zeros(self) -> TextEmbedding:
-        return TextEmbedding(torch.zeros_like(self.tokens), None if self.pooled is None else self.pooled * 0)
+    def repeat(self, batch: int) -> Condition:
+        """One row, `batch` times."""
+        return self.each(lambda value: value.expand(batch, *[-1] * (value.dim() - 1)))
 
-    def above(self, unconditional: TextEmbedding) -> TextEmbedding:
-        """This as the conditional half of a batch [2B, ...], see `gen3d.guidance.models.predictions.stack`."""
-        pooled = None
-        if self.pooled is not None and unconditional.pooled is not None:
-            pooled = stack(self.pooled, unconditional.pooled)
-        return TextEmbedding(stack(self.tokens, unconditional.tokens), pooled)
+    def zeros(self) -> Condition:
+        return self.each(torch.zeros_like)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Condition:
+        return self.each(lambda value: value.to(device, dtype))
+
+    def parts(self) -> dict[str, Tensor]:
+        """What it consists of, by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a network is told of each sample under the prompt, and without it."""
+
+    conditional: Condition
+    unconditional: Condition
+
+    def joined(self) -> Condition:
+        """Both for a batch [2B, ...] of both halves, see `gen3d.guidance.models.predictions.stack`."""
+        own, other = self.conditional.parts(), self.unconditional.parts()
+        return Condition(**{name: stack(conditional=own[name], unconditional=other[name]) for name in own})
 
 
 @dataclass(frozen=True)
 class TextConditioning:
     """The embeddings of a `PromptSet`, one text each. views: those of the views it has texts for."""
 
-    positive: TextEmbedding
-    negative: TextEmbedding
-    views: dict[str, TextEmbedding]
+    positive: Condition
+    negative: Condition
+    views: dict[str, Condition]
 
     def facing(self, view: str) -> TextConditioning:
         """The same with one view's text for all cameras, for Perp-Neg. Raises UsageError where it has none."""
@@ -63,7 +84,7 @@ class TextConditioning:
             raise UsageError(f"The prompt has no text for the view '{view}': give one for each of {', '.join(VIEWS)}.")
         return TextConditioning(self.views[view], self.negative, {})
 
-    def conditional(self, batch: int, cameras: Cameras | None) -> TextEmbedding:
+    def conditional(self, batch: int, cameras: Cameras | None) -> Condition:
         """The text of each of `batch` images: the views' texts mixed as the cameras see them (`view_weights`).
 
         Without cameras, or without texts for views, the positive one; a view that has no text takes it as well. Raises
@@ -76,11 +97,7 @@ class TextConditioning:
         tokens = torch.cat([text.tokens for text in texts])  # [4, L, D]
         weights = camera_weights(cameras).to(tokens.device, torch.float32)
         pooled = [text.pooled for text in texts if text.pooled is not None]
-        return TextEmbedding(_mix(weights, tokens), _mix(weights, torch.cat(pooled)) if pooled else None)
-
-    def halves(self, batch: int, cameras: Cameras | None) -> TextEmbedding:
-        """The texts of both halves, [2 batch, ...]."""
-        return self.conditional(batch, cameras).above(self.negative.repeat(batch))
+        return Condition(_mix(weights, tokens), _mix(weights, torch.cat(pooled)) if pooled else None)
 
 
 def check_cameras(cameras: Cameras, batch: int) -> Cameras:
@@ -92,7 +109,7 @@ def check_cameras(cameras: Cameras, batch: int) -> Cameras:
 
 @torch.no_grad()
 def embed(
-    prompts: PromptSet, encode: Callable[[list[str]], TextEmbedding], zero_negative: bool = False
+    prompts: PromptSet, encode: Callable[[list[str]], Condition], zero_negative: bool = False
 ) -> TextConditioning:
     """Encodes every text of the prompts once. zero_negative: zeros stand for an empty negative prompt."""
     views = check_views(prompts.views or {})
@@ -113,8 +130,8 @@ def _mix(weights: Tensor, embeddings: Tensor) -> Tensor:
 class TextEncoders:
     """The text encoders of a diffusers pipeline until they are freed."""
 
-    def __init__(self, pipeline: Any, name: str) -> None:
-        self.pipeline, self.name, self.freed = pipeline, name, False
+    def __init__(self, pipeline: Any, name: str, placement: Placement) -> None:
+        self.pipeline, self.name, self.placement, self.freed = pipeline, name, placement, False
 
     def check(self) -> None:
         """Raises Gen3DError after `free`."""
@@ -130,12 +147,4 @@ class TextEncoders:
         for name in (*ENCODERS, *TOKENIZERS):
             if getattr(self.pipeline, name, None) is not None:
                 setattr(self.pipeline, name, None)
-        offload_again(self.pipeline)  # the hooks know the encoders
-        release()
-
-
-def release() -> None:
-    """Gives the memory of dropped models back to the system, on the GPU as well."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        self.placement.drop(ENCODERS)

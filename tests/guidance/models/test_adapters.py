@@ -14,8 +14,11 @@ from torch import Tensor
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras, orbit, turntable
 from gen3d.guidance.contract import Halves, PromptSet
+from gen3d.guidance.models.base import NetworkPrior
 from gen3d.guidance.models.load import LoadOptions, load_prior
 from gen3d.guidance.models.multiview import JointViewAttention, camera_labels
+from gen3d.guidance.models.predictions import named
+from gen3d.guidance.models.texts import Condition, Conditions
 
 NAMES = ("sd", "sd-v", "sdxl", "sd3", "flux", "if", "multiview")
 PROMPTS = PromptSet("a red chair", "blue")
@@ -89,6 +92,33 @@ def official(model_folder: Callable[[str], Path]) -> Callable[[str], Any]:
         return made[name]
 
     return pipeline
+
+
+@pytest.mark.parametrize("name", [*NAMES, "zero123"])
+def test_adapters_differ_in_how_the_network_is_asked_alone(name: str, load_tiny: Load) -> None:
+    kind = type(load_tiny(name))
+    assert issubclass(kind, NetworkPrior)
+    for shared in ("predict", "encode_image", "decode", "rest"):
+        assert getattr(kind, shared) is getattr(NetworkPrior, shared)
+    assert "denoise" in NetworkPrior.__abstractmethods__
+    assert not kind.__abstractmethods__
+
+
+def test_conditions_keep_their_halves_apart() -> None:
+    text, none = (
+        Condition(torch.full((2, 3, 4), v), torch.full((2, 5), v), beside=torch.full((2, 4, 1, 1), v))
+        for v in (1.0, 2.0)
+    )
+    joined = Conditions(unconditional=none, conditional=text).joined()
+    for part in (joined.tokens, joined.pooled, joined.beside):
+        assert part is not None
+        halves = named(part)
+        assert (halves.conditional == 1).all()
+        assert (halves.unconditional == 2).all()
+    assert joined.labels is None
+    assert text.zeros().beside is not None
+    assert not text.zeros().tokens.any()
+    assert text.row(1).repeat(3).tokens.shape == (3, 3, 4)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

@@ -79,20 +79,60 @@ def test_options_that_do_nothing_say_so(model_folder: Folder, caplog: pytest.Log
     assert "CPU offload needs a CUDA device; the model stays on 'cpu'." in caplog.messages
 
 
-def test_cpu_offload_is_set_on_cuda_only_and_leaves_the_vae(model_folder: Folder) -> None:
+def test_options_that_fit_no_model_do_nothing_and_say_so(
+    model_folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="gen3d"):
+        load_prior(str(model_folder("if")), LoadOptions(vae_slicing=True))
+    assert "Slicing and tiling of the VAE do nothing for this model: it diffuses pixels." in caplog.messages
+
+
+def test_the_vae_works_in_slices_and_tiles_to_the_same_answer(
+    model_folder: Folder, load_tiny: Callable[..., Any]
+) -> None:
+    plain = load_tiny("sd")
+    sliced: Any = load_prior(str(model_folder("sd")), LoadOptions(vae_slicing=True))
+    tiled: Any = load_prior(str(model_folder("sd")), LoadOptions(vae_tiling=True, resolution=32))
+    assert sliced.codec.vae.use_slicing
+    images = torch.rand(3, 16, 16, 4, generator=torch.Generator().manual_seed(0))
+    batches: list[int] = []
+    hook = sliced.codec.vae.encoder.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
+    found = sliced.encode_image(images, torch.ones(3))
+    hook.remove()
+    assert batches == [1, 1, 1]
+    torch.testing.assert_close(found, plain.encode_image(images, torch.ones(3)), atol=1e-5, rtol=1e-5)
+    sizes: list[tuple[int, ...]] = []
+    tiled.codec.vae.encoder.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[-2:]))
+    large = torch.rand(1, 32, 32, 4, requires_grad=True)
+    tiled.encode_image(large, torch.ones(3)).square().sum().backward()
+    assert max(sizes) == (16, 16)
+    assert large.grad is not None
+    assert large.grad.isfinite().all()
+    assert large.grad.abs().sum() > 0
+
+
+def test_other_precisions_and_offloads_are_refused() -> None:
+    with pytest.raises(UsageError, match="CPU offload is one of model, sequential, true or false, not 'disk'"):
+        LoadOptions(cpu_offload="disk")
+    assert [LoadOptions(cpu_offload=one).offload for one in (False, True, "model", "sequential")] == [
+        None, "model", "model", "sequential",
+    ]  # fmt: skip
+
+
+def test_a_device_that_is_none_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(UsageError, match="There is no device 'gpu': use cpu, cuda or cuda:0"):
+        load_prior("nowhere", LoadOptions(device="gpu"))
+
+
+def test_offload_without_accelerate_is_a_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from gen3d.guidance.models import placement
 
-    prior: Any = load_prior(str(model_folder("sd")))
-    asked: list[Any] = []
-    prior.pipeline.enable_model_cpu_offload = lambda device: asked.append(device)
-    if placement.importlib.util.find_spec("accelerate") is None:
-        with pytest.raises(Gen3DError, match="CPU offload needs the package accelerate: run 'pip install accelerate'"):
-            placement.place({}, prior.pipeline, "cuda:0", cpu_offload=True)
-        return
-    placement.place({}, prior.pipeline, "cuda:0", cpu_offload=True)
-    assert asked == ["cuda:0"]
-    assert "vae" not in prior.pipeline.model_cpu_offload_seq
-    assert "vae" in prior.pipeline._exclude_from_cpu_offload
+    real = placement.importlib.util.find_spec
+    monkeypatch.setattr(
+        placement.importlib.util, "find_spec", lambda name: None if name == "accelerate" else real(name)
+    )
+    with pytest.raises(Gen3DError, match=r"^CPU offload needs the package accelerate: run 'pip install accelerate'\.$"):
+        load_prior("nowhere", LoadOptions(device="cuda:0", cpu_offload=True))
 
 
 def test_other_precisions_are_refused() -> None:
@@ -147,6 +187,47 @@ def test_weights_of_another_shape_are_refused(model_folder: Folder, tmp_path: Pa
     (file,) = (folder / "unet").glob("*.safetensors")
     save_file({**load_file(file), "conv_in.weight": torch.zeros(8, 3, 3, 3)}, file, {"format": "pt"})
     with pytest.raises(Gen3DError, match=r"cannot be loaded from '.*' \(.*\): the files may be damaged"):
+        load_prior(str(folder))
+
+
+@pytest.mark.parametrize("name", ["sd", "zero123", "if"])
+def test_weights_that_are_not_finite_are_refused_by_part_and_tensor(
+    name: str, model_folder: Folder, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_folder(name), tmp_path / name)
+    for part in (path for path in folder.iterdir() if (path / "config.json").is_file() or "projection" in path.name):
+        (file,) = part.glob("*.safetensors")
+        whole = file.read_bytes()
+        tensors = load_file(file)
+        broken = sorted(tensors)[-1]
+        tensors[broken] = torch.full_like(tensors[broken], torch.nan)
+        save_file(tensors, file, {"format": "pt"})
+        with pytest.raises(Gen3DError, match=rf"The tensor '.*' .*{part.name}.* holds numbers that are not finite"):
+            load_prior(str(folder))
+        file.write_bytes(whole)
+    assert load_prior(str(folder)).resolution == 16
+
+
+def test_weights_beyond_the_range_of_half_precision_are_refused(model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    tensors = load_file(file)
+    tensors["conv_in.weight"] *= 1e6
+    save_file(tensors, file, {"format": "pt"})
+    assert load_prior(str(folder), LoadOptions(dtype="bf16")).resolution == 16
+    with pytest.raises(Gen3DError, match=r"'conv_in.weight' of the unet of .* not finite .* as float16: take another"):
+        load_prior(str(folder), LoadOptions(dtype="fp16"))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_the_libraries_would_make_up_are_refused(part: str, model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("sd"), tmp_path / "sd")
+    (file,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(file)
+    gone = sorted(tensors)[0]
+    del tensors[gone]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(Gen3DError, match=rf"The {part} of .* lacks the tensor '.*{gone.split('.')[-1]}'"):
         load_prior(str(folder))
 
 

@@ -14,6 +14,7 @@ import torch
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras, orbit, turntable
 from gen3d.guidance.contract import PromptSet
+from gen3d.guidance.models.base import Setup
 from gen3d.guidance.models.load import load_prior
 from gen3d.guidance.models.multiview import MultiViewPrior, camera_labels
 from gen3d.guidance.models.multiview_weights import unet_settings
@@ -149,4 +150,4 @@ def test_bad_batches_are_refused(load_tiny: Load, model_folder: Callable[[str], 
         prior.predict(noisy, t, conditioning, turntable(3, 16))
     plain: Any = load_prior(str(model_folder("sd")))
     with pytest.raises(Gen3DError, match="The U-Net of 'plain' takes no cameras"):
-        MultiViewPrior(plain.pipeline, "plain")
+        MultiViewPrior(plain.pipeline, Setup("plain"))
