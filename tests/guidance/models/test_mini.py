@@ -12,6 +12,7 @@ from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.mini import MiniViewPrior, code_predict
 from gen3d.priors.denoiser import CodeDenoiser
 from gen3d.priors.view_prior import ViewPrior, camera_directions
+from tests.pretended_device import PretendedCuda
 
 
 class Words:
@@ -78,6 +79,19 @@ def test_view_halves_equal_direct_calls() -> None:
     negative = prior.encode_prompt(PromptSet("a chair", "a red chair"))
     again = prior.predict(noisy, t, negative, cameras).unconditional
     torch.testing.assert_close(again, halves.conditional, atol=1e-4, rtol=1e-4)
+
+
+def test_views_of_another_device_are_moved_to_the_model() -> None:
+    prior, cameras = view_prior(), turntable(2, 64)
+    noisy, t = torch.randn(2, 4, 64, 64), torch.tensor([0.3, 0.7])
+    expected = prior.predict(noisy, t, prior.encode_prompt(PromptSet("a red chair")), cameras)
+    with PretendedCuda():
+        prior.model.to("cuda:1")
+        conditioning = prior.encode_prompt(PromptSet("a red chair"))  # by a text encoder on the CPU
+        for where in ("cpu", "cuda:0", "cuda:1"):
+            found = prior.predict(noisy.to(where), t.to(where), conditioning, cameras.to(where))
+            assert str(found.unconditional.device) == where
+            torch.testing.assert_close(found.conditional.cpu(), expected.conditional, atol=1e-5, rtol=1e-5)
 
 
 def test_views_are_diffused_as_premultiplied_rgba() -> None:
