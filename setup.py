@@ -11,10 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
 KERNELS = Path("gen3d") / "kernels" / "cpu"
+CARRIED = ("prompts", "configs")
 
 
 def load_build_module() -> ModuleType:
@@ -28,10 +30,18 @@ def load_build_module() -> ModuleType:
 
 
 class BuildWithKernels(build_py):
-    """Compiles the kernels beside the Python files: in the build folder, or in the checkout for `pip install -e`."""
+    """Compiles the kernels beside the Python files, in the build folder or in the checkout for `pip install -e`, and
+    takes the prompt lists and batch files of the checkout's top level along into the package.
+    """
 
     def run(self) -> None:
         super().run()
+        if not self.editable_mode:
+            for name in CARRIED:
+                for path in (Path(__file__).parent / name).glob("*"):
+                    target = Path(self.build_lib) / "gen3d" / name / path.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self.copy_file(str(path), str(target))
         kernels = load_build_module()
         root = Path(__file__).parent if self.editable_mode else Path(self.build_lib)
         try:
@@ -52,4 +62,13 @@ class PlatformDistribution(Distribution):
         return True
 
 
-setup(cmdclass={"build_py": BuildWithKernels}, distclass=PlatformDistribution)
+class AnyPythonWheel(bdist_wheel):
+    """Tags the wheel for every Python 3 of its platform: the kernels are called through ctypes, so that no ABI of
+    CPython is used.
+    """
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(cmdclass={"build_py": BuildWithKernels, "bdist_wheel": AnyPythonWheel}, distclass=PlatformDistribution)

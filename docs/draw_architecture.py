@@ -23,7 +23,7 @@ BOX, GAP, LAYER = (124, 46), 22, 92
 SAYS = {
     "cli": "one file a command",
     "training": "trainers of the weights",
-    "corpus": "sources and their objects",
+    "corpus": "sources, objects",
     "batch": "many prompts",
     "pipeline": "loop, state, stages",
     "evaluation": "metrics and reports",

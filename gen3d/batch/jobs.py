@@ -15,7 +15,9 @@ from gen3d.config.load import CONFIG_FOLDER, find_config, list_configs, load_sta
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.language.prompts import check_prompt, load_prompt_list
+from gen3d.runtime.files import user_path
 from gen3d.runtime.interrupt import StopFlag
+from gen3d.runtime.paths import carried_file, carried_names
 from gen3d.runtime.progress import Reporter
 from gen3d.runtime.run_folder import RunFolder
 
@@ -77,9 +79,11 @@ def load_batch(path: str | Path) -> Batch:
     """Read a batch: a YAML mapping with `prompts` (a list or a file), `config`, `preset` and `overrides`, or a text
     file with one prompt a line.
 
-    Files that it names are relative to it. Raises UsageError for anything that is missing, unknown or malformed.
+    A bare name without an ending, such as `gallery`, is a batch file or prompt list that comes with gen3d, where there
+    is no file of that name. Files that it names are relative to it. Raises UsageError for anything that is missing,
+    unknown or malformed.
     """
-    path = Path(path)
+    path = _found(user_path(path))
     if path.suffix.lower() not in (".yaml", ".yml"):
         return Batch(tuple(load_prompt_list(path)))
     data = load_yaml(path, "batch file")
@@ -94,6 +98,20 @@ def load_batch(path: str | Path) -> Batch:
         config=_read_config_name(data.get("config"), path),
         preset=_read_text(data.get("preset"), "preset", path),
         overrides=_read_overrides(data.get("overrides"), path),
+    )
+
+
+def _found(path: Path) -> Path:
+    """The file itself, or the one of that name that comes with gen3d."""
+    if path.exists() or path.parent != Path() or path.suffix:
+        return path
+    for folder, suffix in (("configs", ".yaml"), ("prompts", ".txt")):
+        if carried := carried_file(folder, f"{path}{suffix}"):
+            return carried
+    names = [Path(name).stem for folder in ("configs", "prompts") for name in carried_names(folder)]
+    raise UsageError(
+        f"The batch file {path} does not exist, and none of that name comes with gen3d.{suggest(str(path), names)} "
+        f"There are {', '.join(sorted(set(names)))}."
     )
 
 

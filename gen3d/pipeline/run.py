@@ -48,7 +48,8 @@ class Run:
     def __init__(self, stages: list[RunConfig], models: Models, stop: StopFlag | None = None) -> None:
         """Raises UsageError for stages that nothing guides."""
         check_guided(stages)
-        self.stages, self.models, self.stop = stages, models, stop or StopFlag()
+        self.stages, self.models = stages, models
+        self.stop = StopFlag() if stop is None else stop  # a flag that is not set is false
         self.features: Tensor | None = None
         self.generator = torch.Generator()
         self.scene: Scene | None = None
