@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from gen3d.errors import UsageError
+from gen3d.language.prompt_lists import listed_prompts
 from gen3d.runtime.files import read_user_text
 
 MAX_PROMPT_LENGTH = 1000
@@ -42,20 +43,19 @@ def check_prompt(text: str) -> str:
 
 
 def load_prompt_list(path: str | Path) -> list[str]:
-    """The prompts of a text file, one a line; empty lines and lines that begin with `#` are skipped.
+    """The prompts of a file, in order: of text, JSON, JSON lines or CSV (see `prompt_lists`).
 
-    Raises UsageError for a file that cannot be read, holds no prompt, or holds a bad one (the line is named).
+    Raises UsageError for a file of another format, one that cannot be read or holds no prompt, and for a bad prompt
+    (its place is named).
     """
     path = Path(path)
-    lines = read_user_text(path, MAX_LIST_BYTES, "prompt list").splitlines()
+    text = read_user_text(path, MAX_LIST_BYTES, "prompt list")
     prompts = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for place, line in listed_prompts(text, path):
         try:
             prompts.append(check_prompt(line))
         except UsageError as error:
-            raise UsageError(f"{path}, line {number}: {error}") from None
+            raise UsageError(f"{path}, {place}: {error}") from None
     if not prompts:
         raise UsageError(f"The prompt list {path} holds no prompt: write one a line.")
     return prompts
