@@ -39,7 +39,7 @@ class Concepts:
         """None when every content word of `prompt` was seen in training; `features` [768] are the prompt's, on any
         device.
         """
-        unknown = [word for word in content_words(prompt) if not self._knows(word)]
+        unknown = [word for word in content_words(prompt) if not self.knows(word)]
         if not unknown:
             return None
         half = self.features.shape[1] // 2  # meaning lies in the sentence half of the features
@@ -47,7 +47,8 @@ class Concepts:
         best = int(similarity.argmax())
         return Unknown(unknown, self.names[best], float(similarity[best]))
 
-    def _knows(self, word: str) -> bool:
+    def knows(self, word: str) -> bool:
+        """Whether a lower-case word, or its plural or singular, was seen in training."""
         return bool({word, word.removesuffix("s"), word.removesuffix("es"), word + "s"} & self.words)
 
     def save(self, path: Path) -> None:
