@@ -17,6 +17,7 @@ from gen3d.errors import Gen3DError
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
 from gen3d.evaluation.metrics import clip_score, janus_score, mean_feature, target_ranks
 from gen3d.geometry.cameras import Cameras, orbit
+from gen3d.language.front_door import quoted, shortened
 from gen3d.language.lexicon import names_of, without_colors
 from gen3d.language.phrases import VIEW_TEMPLATE, as_phrase, mentions
 from gen3d.representations.splats import GaussianSplats
@@ -28,6 +29,9 @@ AZIMUTH_OFFSET = 22.5
 ELEVATION = 25.0
 RENDER_SIZE = 128
 """Twice the in-house evaluator's input: its resize then anti-aliases the splats."""
+
+SURE = 0.75
+"""Probability from which the evaluator tells a prompt from a near miss; even odds would be 0.5."""
 
 RenderFolder = Callable[[Path, Cameras], tuple[Tensor, Tensor]]
 
@@ -83,16 +87,19 @@ def score_renders(
     gallery: Sequence[str],
     azimuths: Tensor | None = None,
     alphas: Tensor | None = None,
+    near_misses: Sequence[str] = (),
+    undone: Sequence[str] = (),
 ) -> dict[str, Any]:
     """How well renders of one asset match its prompt, as JSON values.
 
     renders: [V, H, W, 3] on white in 0..1. gallery: texts or nouns to tell the prompt from (see `distractors`).
     azimuths: [V] degrees; with them the Janus score is measured. alphas: [V, H, W, 1]; with them the colour is, where
-    the prompt names one.
+    the prompt names one. near_misses: texts that differ from the prompt in what is easily missed (see
+    `language.front_door.Reading.near_misses`). undone: parts of the prompt that are known not to have been drawn.
 
     Returns evaluator, prompt, clip_score (mean cosine), rank (of the prompt among `gallery_size` texts, 1 is best),
-    top1, top5, best_match (the closest wrong text), probability (softmax over the gallery), and janus, color where
-    measured.
+    top1, top5, best_match (the closest wrong text), probability (softmax over the gallery), and janus, color,
+    near_misses (see `weigh_near_misses`), undone where measured or given.
     """
     others = distractors(prompt, gallery)
     texts = evaluator.encode_texts([prompt, *(as_phrase(name) for name in others)])
@@ -118,17 +125,57 @@ def score_renders(
     if alphas is not None and color is not None:
         found = dominant_color_of_render(renders, alphas)
         scores["color"] = {"wanted": color, "found": found, "match": attribute_match(renders, alphas, color)}
+    if near_misses:
+        scores["near_misses"] = weigh_near_misses(evaluator, asset, prompt, near_misses)
+    if undone:
+        scores["undone"] = list(undone)
     return scores
 
 
+def weigh_near_misses(
+    evaluator: Evaluator, asset: Tensor, prompt: str, near_misses: Sequence[str]
+) -> list[dict[str, Any]]:
+    """How sure the evaluator is of the prompt rather than of each near miss, the least sure first, as JSON values.
+
+    asset: unit feature [D] of the renders (`metrics.mean_feature`). A rank among a gallery of other things says nothing
+    of a count, a denial or a relation: "a chair with armrests" is not in the gallery, and fits as well.
+
+    Returns for each text clip_score, probability (of the prompt, between the two) and told_apart, which is whether it
+    is at least `SURE`.
+    """
+    texts = list(dict.fromkeys(text for text in near_misses if text != prompt))
+    if not texts:
+        return []
+    cosines = evaluator.encode_texts([prompt, *texts]) @ asset
+    sure = torch.sigmoid(evaluator.logit_scale * (cosines[0] - cosines[1:]))
+    rows = [
+        {
+            "text": text,
+            "clip_score": round(float(cosine), 4),
+            "probability": round(float(probability), 4),
+            "told_apart": bool(probability >= SURE),
+        }
+        for text, cosine, probability in zip(texts, cosines[1:], sure, strict=True)
+    ]
+    return sorted(rows, key=lambda row: row["probability"])
+
+
 def describe_match(scores: dict[str, Any]) -> str:
-    """One line on how well a result matches its prompt."""
+    """One or two sentences on how well a result matches its prompt, the whole of it: what is known not to have been
+    drawn is named, and so is a near miss that fits as well.
+    """
     place = (
         "the best match" if scores["rank"] == 1 else f"match {scores['rank']} (closer: '{scores['best_match']}')"
     ) + f" of {scores['gallery_size']} descriptions"
     color = scores.get("color")
     seen = f", colour {color['found']} for {color['wanted']}" if color and not color["match"] else ""
-    return f"The prompt is {place} by {scores['evaluator']}, cosine {scores['clip_score']:.2f}{seen}."
+    line = f"The prompt is {place} by {scores['evaluator']}, cosine {scores['clip_score']:.2f}{seen}."
+    doubts = []
+    if undone := scores.get("undone"):
+        doubts.append(f"not all of it was drawn ({quoted(undone)})")
+    if misses := [row["text"] for row in scores.get("near_misses", ()) if not row["told_apart"]]:
+        doubts.append(f"'{shortened(misses[0])}' fits as well")
+    return f"{line} But {', and '.join(doubts)}: this does not show that the prompt was met." if doubts else line
 
 
 def read_prompt(folder: Path) -> str:

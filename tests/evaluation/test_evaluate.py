@@ -27,6 +27,7 @@ from gen3d.evaluation.evaluate import (
     render_run,
     score_renders,
     table,
+    weigh_near_misses,
 )
 from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.harmonics import color_to_sh
@@ -95,6 +96,40 @@ def test_the_prompt_that_fits_ranks_first(evaluator, draw, tones):
     assert "the best match of 4 descriptions" in describe_match(right)
     assert "closer: 'blue disc'" in describe_match(wrong)
     json.dumps(right)
+
+
+def test_a_near_miss_that_fits_as_well_is_told(evaluator, draw, tones):
+    renders = draw("disc", tones["blue"]).expand(4, -1, -1, -1)
+    scores = score_renders(
+        evaluator, renders, "a blue disc", GALLERY, near_misses=["a red square", "blue disc", "a blue disc"]
+    )
+    misses = {row["text"]: row for row in scores["near_misses"]}
+    assert list(misses) == ["blue disc", "a red square"]  # the least sure first, the prompt itself left out
+    assert misses["a red square"]["told_apart"]
+    assert misses["a red square"]["probability"] > 0.75
+    assert not misses["blue disc"]["told_apart"]
+    assert misses["blue disc"]["probability"] == pytest.approx(0.5, abs=0.25)
+    line = describe_match(scores)
+    assert line.startswith("The prompt is the best match of 4 descriptions")
+    assert line.endswith("But 'blue disc' fits as well: this does not show that the prompt was met.")
+    json.dumps(scores)
+
+
+def test_what_was_not_drawn_is_told(evaluator, draw, tones):
+    renders = draw("disc", tones["blue"]).expand(4, -1, -1, -1)
+    scores = score_renders(evaluator, renders, "a blue disc", GALLERY, undone=["two", "on a red square"])
+    line = describe_match(scores)
+    assert "But not all of it was drawn ('two', 'on a red square'): this does not show" in line
+    scores = score_renders(evaluator, renders, "a blue disc", GALLERY, near_misses=["a red square"], undone=["two"])
+    assert "fits as well" not in describe_match(scores)
+
+
+def test_a_verdict_without_near_misses_is_as_before(evaluator, draw, tones):
+    renders = draw("disc", tones["blue"]).expand(4, -1, -1, -1)
+    scores = score_renders(evaluator, renders, "a blue disc", GALLERY)
+    assert not {"near_misses", "undone"} & set(scores)
+    assert "But" not in describe_match(scores)
+    assert weigh_near_misses(evaluator, torch.ones(32), "a disc", ["a disc"]) == []
 
 
 def test_distractors_leave_out_what_would_be_right_too():
