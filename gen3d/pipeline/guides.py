@@ -29,13 +29,20 @@ from gen3d.representations.contract import Representation
 
 @dataclass(frozen=True)
 class GuideInputs:
-    """What guides are made of. features: [768] of the prompt, None where the stage does not ask the shape prior."""
+    """What guides are made of. features: [768] of the prompt, None where the stage does not ask the shape prior. drawn:
+    the text that packaged models are asked for, which know fewer words than others; the prompt where it is empty.
+    """
 
     config: RunConfig
     models: Models
     scene: Scene
     features: Tensor | None
     generator: torch.Generator
+    drawn: str = ""
+
+    def text_for(self, model: str) -> str:
+        """What an image-text model is asked for: the packaged one ("mini") for what it knows of the prompt."""
+        return self.drawn or self.config.prompt if model == "mini" else self.config.prompt
 
     @property
     def prompt_features(self) -> Tensor:
@@ -124,8 +131,9 @@ class ClipGuide(ImageGuide):
                 settings.crops, settings.crop_min, settings.crop_max, settings.perspective, settings.jitter
             ),
         )
-        self.guidance = ClipGuidance.of(towers, inputs.config.prompt, details, inputs.generator)
-        self.texts = view_features(towers, inputs.config.prompt) if settings.view_prompts else None
+        text = inputs.text_for(settings.model)
+        self.guidance = ClipGuidance.of(towers, text, details, inputs.generator)
+        self.texts = view_features(towers, text) if settings.view_prompts else None
         self.start = SceneAtStart(inputs.scene.representation) if settings.directional > 0 else None
 
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
@@ -154,7 +162,7 @@ class EncoderGuide(ImageGuide):
         self.background, self.generator = inputs.config.encoder.background, inputs.generator
         check_background(self.background)
         towers = inputs.models.towers(inputs.config.encoder.model)
-        self.guidance = EncoderGuidance(MeanOfViews(towers), inputs.config.prompt)
+        self.guidance = EncoderGuidance(MeanOfViews(towers), inputs.text_for(inputs.config.encoder.model))
 
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
         from gen3d.guidance.clip import background_of

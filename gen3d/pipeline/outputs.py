@@ -20,7 +20,6 @@ from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
 from gen3d.geometry.cameras import Cameras, turntable
-from gen3d.pipeline.models import Models
 from gen3d.pipeline.run import Run
 from gen3d.representations.contract import Representation
 from gen3d.representations.pictures import on_white, views_of
@@ -97,7 +96,7 @@ def run_metrics(run: Run, asset: Asset) -> dict[str, Any]:
     assert run.scene is not None
     config, code = run.config, run.scene.code
     metrics: dict[str, Any] = {
-        "match": match_scores(run.models, run.scene.representation, config.prompt),
+        "match": match_scores(run),
         "mesh": dict(asset.surface.stats),
         "representation": config.representation,
         "splats": len(asset.splats.means),
@@ -133,13 +132,17 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def match_scores(models: Models, scene: Representation, prompt: str) -> dict[str, Any]:
-    """How well held-out views match the prompt by the packaged evaluator; empty when it is not installed."""
+def match_scores(run: Run) -> dict[str, Any]:
+    """How well held-out views match the whole prompt by the packaged evaluator; empty when it is not installed."""
     try:
-        evaluator, gallery = models.evaluator, models.gallery
+        evaluator, gallery = run.models.evaluator, run.models.gallery
     except Gen3DError as error:
         log.warning("%s", error)
         return {}
-    render = views_of(scene, held_out_cameras())
+    assert run.scene is not None
+    render = views_of(run.scene.representation, held_out_cameras())
     images = (render.rgb + 1 - render.alpha).clamp(0, 1)
-    return score_renders(evaluator, images, prompt, gallery, held_out_azimuths(), render.alpha)
+    more: dict[str, Any] = {}
+    if run.understood:
+        more = {"near_misses": run.understood.near_misses, "undone": run.understood.undone}
+    return score_renders(evaluator, images, run.judged, gallery, held_out_azimuths(), render.alpha, **more)

@@ -16,6 +16,7 @@ from gen3d.pipeline.events import Event, PhaseBegan, Said
 from gen3d.pipeline.generate import optimize
 from gen3d.pipeline.guides import check_guided
 from gen3d.pipeline.models import Models
+from gen3d.pipeline.prompting import Understood, understand
 from gen3d.pipeline.scene import Scene
 from gen3d.pipeline.stage import Stage
 from gen3d.pipeline.stages import asks_prior, first_scene, handed_over
@@ -50,6 +51,7 @@ class Run:
         check_guided(stages)
         self.stages, self.models = stages, models
         self.stop = StopFlag() if stop is None else stop  # a flag that is not set is false
+        self.understood: Understood | None = None
         self.features: Tensor | None = None
         self.generator = torch.Generator()
         self.scene: Scene | None = None
@@ -66,6 +68,16 @@ class Run:
     def config(self) -> RunConfig:
         """The settings of the stage at work, or of that which made the scene."""
         return self.stage.config if self.stage else self.stages[max(self._scene_of, 0)]
+
+    @property
+    def drawn(self) -> str:
+        """The text that the packaged models are asked for: what they know of the prompt."""
+        return self.understood.prompt_to_draw if self.understood else self.stages[0].prompt
+
+    @property
+    def judged(self) -> str:
+        """The text that the result is judged by: the whole prompt without words of style."""
+        return self.understood.judged if self.understood else self.stages[0].prompt
 
     @property
     def finished(self) -> bool:
@@ -86,9 +98,12 @@ class Run:
         first = self.stages[0]
         if asks_prior(self.stages):
             yield PhaseBegan("reading the prompt")
-            self.features = self.models.features(first.prompt)
+            prior = self.models.prior
+            self.understood = understand(first.prompt, prior.concepts, prior.text.encode)
+            self.features = self.models.features(self.drawn)
             if self._pending is None:
-                yield from self._unknown_words()
+                for remark in self.understood.remarks:
+                    yield Said(remark, warning=True)
         if self._pending is not None:
             self._put_back(self._pending)
             self._pending = None
@@ -166,7 +181,7 @@ class Run:
 
     def _enter(self, config: RunConfig, number: int) -> None:
         assert self.scene is not None
-        self.stage = Stage(config, self.scene, self.models, self.features, self.generator)
+        self.stage = Stage(config, self.scene, self.models, self.features, self.generator, self.drawn)
         self._scene_of = number
 
     def _seed(self, seed: int) -> None:
@@ -181,7 +196,7 @@ class Run:
         self._seed(config.seed)
         if config.start.kind == "prior":
             yield PhaseBegan("sampling the shape prior")
-        self.scene = first_scene(self.models, self.features, config, self.generator)
+        self.scene = first_scene(self.models, self.features, config, self.generator, self.drawn)
 
     def _draft_config(self) -> RunConfig:
         first = self.stages[0]
@@ -202,13 +217,13 @@ class Run:
             if self.stage is None:
                 self._seed(seed)
                 yield PhaseBegan(f"drafting candidate {len(self.drafts) + 1} of {first.candidates}")
-                self.scene = first_scene(self.models, self.features, config, self.generator)
+                self.scene = first_scene(self.models, self.features, config, self.generator, self.drawn)
                 self._enter(config, -1)
             assert self.stage is not None
             assert self.scene is not None
             yield from optimize(self.stage, self, -1)
             images = on_white(self.scene.representation, held_out_cameras())
-            scores = score_renders(evaluator, images, first.prompt, gallery)
+            scores = score_renders(evaluator, images, self.judged, gallery)
             ranking = {"seed": seed, **{key: scores[key] for key in ("rank", "probability", "clip_score")}}
             self.drafts.append(Draft(seed, self.scene.state_dict(), self.generator.get_state(), ranking))
             self.stage = None
@@ -220,14 +235,3 @@ class Run:
             f"Of {len(self.drafts)} candidates seed {best.seed} looks most like the prompt: match "
             f"{best.ranking['rank']}, {best.ranking['probability']:.0%} sure."
         )
-
-    def _unknown_words(self) -> Iterator[Event]:
-        assert self.features is not None
-        concepts = self.models.prior.concepts
-        if unknown := concepts.check(self.stages[0].prompt, self.features.cpu()):
-            words = ", ".join(f"'{word}'" for word in unknown.words)
-            yield Said(
-                f"The packaged prior has never seen {words}; it will draw what it knows nearest to your prompt, "
-                f"'{unknown.nearest}'. A prior trained on a larger corpus ('gen3d train prior') would know more.",
-                warning=True,
-            )

@@ -28,12 +28,19 @@ class Stage:
     """
 
     def __init__(
-        self, config: RunConfig, scene: Scene, models: Models, features: Tensor | None, generator: torch.Generator
+        self,
+        config: RunConfig,
+        scene: Scene,
+        models: Models,
+        features: Tensor | None,
+        generator: torch.Generator,
+        drawn: str = "",
     ) -> None:
+        """drawn: the text that the packaged models are asked for; the prompt where it is empty."""
         self.config, self.scene, self.models, self.generator = config, scene, models, generator
         if follows_prior(config):
             scene.ask_prior(models.prior)
-        self.guides = make_guides(GuideInputs(config, models, scene, features, generator))
+        self.guides = make_guides(GuideInputs(config, models, scene, features, generator, drawn))
         self.looked_at = any(GUIDES[name].looks for name in self.guides)
         representation = scene.representation
         self.appearance = Appearance(config.appearance, representation.outputs, generator)

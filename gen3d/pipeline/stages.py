@@ -20,14 +20,16 @@ def asks_prior(stages: list[RunConfig]) -> bool:
     return stages[0].start.kind == "prior" or any(follows_prior(stage) for stage in stages)
 
 
-def first_scene(models: Models, features: Tensor | None, config: RunConfig, generator: torch.Generator) -> Scene:
+def first_scene(
+    models: Models, features: Tensor | None, config: RunConfig, generator: torch.Generator, drawn: str = ""
+) -> Scene:
     """What `config.start` asks for: the best sample of the prior, or a grey solid.
 
-    features: [768] of the prompt, needed for a sample.
+    features: [768] of the text that is drawn, needed for a sample. drawn: that text; the prompt where it is empty.
     """
     if config.start.kind == "prior":
         assert features is not None
-        return sampled_scene(models, best_sample(models, features, config, generator), config, generator)
+        return sampled_scene(models, best_sample(models, features, config, generator, drawn), config, generator)
     # Takes a second to import, which samples of the prior need not wait for.
     from gen3d.representations.initialisers import shape_from_blob, shape_from_box, shape_from_sphere
 
@@ -41,7 +43,9 @@ def first_scene(models: Models, features: Tensor | None, config: RunConfig, gene
     return Scene(_placed(shape, config, models, generator))
 
 
-def best_sample(models: Models, features: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
+def best_sample(
+    models: Models, features: Tensor, config: RunConfig, generator: torch.Generator, drawn: str = ""
+) -> Tensor:
     """The code [1, K] that `config.prior.select` prefers among the prior's samples."""
     settings, prior = config.prior, models.prior
     codes = prior.sample(
@@ -57,7 +61,7 @@ def best_sample(models: Models, features: Tensor, config: RunConfig, generator: 
     if settings.select == "guide":
         from gen3d.pipeline.selection import load_guide, match_log_odds
 
-        scores = match_log_odds(prior, codes, config.prompt, load_guide(), models.gallery)
+        scores = match_log_odds(prior, codes, drawn or config.prompt, load_guide(), models.gallery)
     else:
         scores = prior.plausibility(codes, features, generator)
     best = int(scores.argmax())
