@@ -9,7 +9,7 @@ from __future__ import annotations
 from gen3d.language.english import Opener, attribute_kind, is_posture, verb_of, word_set
 from gen3d.language.noun_phrases import NounPhrase, read_count
 from gen3d.language.sentence import PRONOUNS, Reader, Role
-from gen3d.language.things import JOINING, Relation
+from gen3d.language.things import Relation
 
 _LIMBS = frozenset("leg paw foot knee side back belly".split())
 """What a thing itself stands or lies on: "on two hind legs"."""
@@ -214,6 +214,3 @@ def read_action(reader: Reader, place: int) -> int:
             return read_relation(reader, place, stop, verb)
     reader.out.actions.append(words.said(place, stop))
     return stop
-
-
-__all__ = ["JOINING", "read_action", "read_and", "read_is", "read_made", "read_relation", "read_with", "read_without"]

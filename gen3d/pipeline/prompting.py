@@ -67,7 +67,8 @@ class Choice(NamedTuple):
 def understand(prompt: str, concepts: Concepts, encode: Encode) -> Understood:
     """Reads a prompt and decides what a prior that knows `concepts` draws for it.
 
-    encode: the prior's text encoder, texts to features [B, 768]; it is only asked about things that no table knows.
+    encode: the prior's text encoder, texts to features [B, 768] on any device; it is only asked about things that no
+    table knows.
     A prompt of which every word is known is drawn as it is written.
     """
     known = vocabulary(tuple(concepts.names), frozenset(concepts.words))
@@ -149,7 +150,7 @@ def _suffixes(thing: Thing) -> Iterable[str]:
 
 def _nearest(thing: Thing, concepts: Concepts, encode: Encode) -> Choice | None:
     """The name nearest to the thing's by the sentence half of the text features, if it is near and no mere namesake."""
-    features = encode([with_article(thing.name)])[0]
+    features = encode([with_article(thing.name)])[0].to(concepts.features)
     half = concepts.features.shape[1] // 2  # meaning lies in the sentence half of the features
     similarity = concepts.features[:, :half].float() @ features[:half].float()
     best = similarity.topk(min(CANDIDATES, len(similarity)))

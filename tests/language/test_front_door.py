@@ -207,6 +207,40 @@ def test_attributes_are_told_by_kind() -> None:
     assert thing.materials == ["oak", "made of cheese"]
 
 
+@pytest.mark.parametrize(
+    ("word", "language", "english"),
+    [
+        ("Hund", "German or Swedish", "a dog"),
+        ("Brunnen", "German", "a fountain"),
+        ("chaise", "English", None),  # as in "chaise longue"
+        ("miroir", "French", "a mirror"),
+        ("libro", "Spanish or Italian", "a book"),
+        ("dom", "Polish", "a house"),
+        ("autobus", "French or Polish", "a bus"),
+        ("книга", "Russian or Ukrainian", "a book"),
+        ("piano", "English", None),
+        ("hat", "English", None),
+        ("pain", "English", None),
+        ("futon", "English", None),
+        ("sombrero", "English", None),
+        ("krzesełko", "Polish", None),
+        ("größer", "German", None),
+    ],
+)
+def test_single_words_tell_their_language(word: str, language: str, english: str | None) -> None:
+    reading = read(word)
+    assert reading.language == language
+    assert (reading.foreign.english if reading.foreign else None) == english
+
+
+@pytest.mark.parametrize(
+    "file", ["gallery.txt", "evaluation60.txt", "attributes30.txt", "development32.txt", "toys.txt"]
+)
+def test_english_prompts_are_english(file: str) -> None:
+    for prompt in (Path(__file__).parents[2] / "prompts" / file).read_text().splitlines():
+        assert read(prompt).language == "English", prompt
+
+
 WORDS = st.lists(
     st.sampled_from(
         "a an the two chair cats red wooden on in with without not and of made sitting riding , . ( ) : 1.2 --no 8k "
