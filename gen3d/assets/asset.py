@@ -14,15 +14,18 @@ import numpy as np
 import trimesh
 from torch import Tensor
 
+from gen3d.assets.density import footprint, narrowed, widened
 from gen3d.assets.glb import write_glb
 from gen3d.assets.images import contact_sheet, png_bytes, write_png, write_video
 from gen3d.assets.obj import write_obj
-from gen3d.assets.ply import SplatCloud, write_splats
+from gen3d.assets.ply import write_splats
+from gen3d.assets.splat_cloud import SplatCloud
+from gen3d.assets.splat_motion import moved_splats
+from gen3d.assets.surface_mesh import SurfaceMesh
 from gen3d.assets.viewer import write_viewer
 from gen3d.config.schema import ExportConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras, turntable
-from gen3d.meshing.texture import Textures
 
 SHEET_VIEWS, SHEET_COLUMNS = 8, 4
 NOTEBOOK_SIZE = 160
@@ -31,12 +34,12 @@ NOTEBOOK_SIZE = 160
 
 @dataclass(frozen=True)
 class AssetMesh:
-    """A mesh as an asset has it. mesh: with sRGB vertex colours, unlit. textures: what it wears instead, or None.
-    stats: what is to be reported of it.
+    """A mesh as an asset has it. surface: with its materials and textures, as files hold it. mesh: its connected
+    triangles with unlit sRGB vertex colours. stats: what is to be reported of it.
     """
 
+    surface: SurfaceMesh
     mesh: trimesh.Trimesh
-    textures: Textures | None
     stats: Mapping[str, Any]
 
 
@@ -75,19 +78,35 @@ class Asset:
         self._source, self._measure = source, metrics
 
     @cached_property
-    def surface(self) -> AssetMesh:
-        """The mesh with its textures and what is to be reported of it."""
+    def _made_mesh(self) -> AssetMesh:
         return self._source.mesh()
 
     @property
+    def surface(self) -> SurfaceMesh:
+        """The mesh with its materials and textures, +Y up, front +Z, as files hold it."""
+        return self._made_mesh.surface
+
+    @property
     def mesh(self) -> trimesh.Trimesh:
-        """The mesh, +Y up, front +Z, with unlit sRGB vertex colours."""
-        return self.surface.mesh
+        """The mesh as connected triangles, +Y up, front +Z, with unlit sRGB vertex colours."""
+        return self._made_mesh.mesh
+
+    @property
+    def mesh_report(self) -> Mapping[str, Any]:
+        """What is to be reported of the mesh, such as whether it is watertight; empty for one from a file."""
+        return self._made_mesh.stats
 
     @cached_property
     def splats(self) -> SplatCloud:
         """The 3D Gaussians, in the colours of the studio lighting."""
-        return self._source.splats(lambda: self.surface)
+        return self._source.splats(lambda: self._made_mesh)
+
+    def dense_splats(self) -> SplatCloud:
+        """The Gaussians as files hold them: as wide as in the pictures that they were optimised in, so that other
+        programs, with finer pixels or another filter, show no gaps between them.
+        """
+        splats = self.splats
+        return widened(splats, footprint(self.trained_size)) if splats.lit and not splats.widened else splats
 
     @cached_property
     def parts(self) -> list[dict[str, Any]] | None:
@@ -124,11 +143,11 @@ class Asset:
         frames = turntable(settings.video_frames, settings.video_size)
         write_video(files["video"], (self.render(frames[i : i + 1])[0] for i in range(len(frames))), settings.video_fps)
         files["mesh"], files["splats"] = folder / "mesh.glb", folder / "splats.ply"
-        write_glb(files["mesh"], self.mesh, self.prompt or "asset", self.surface.textures)
-        write_splats(files["splats"], **vars(self.splats))
+        write_glb(files["mesh"], self.surface, self.prompt or "asset")
+        write_splats(files["splats"], **vars(self.dense_splats()))
         if settings.viewer:
             files["viewer"] = folder / "viewer.html"
-            write_viewer(files["viewer"], self.prompt, self.splats, self.mesh, trained_size=self.trained_size)
+            write_viewer(files["viewer"], self.prompt, narrowed(self.splats), self.mesh, trained_size=self.trained_size)
         return files
 
     def export(self, path: str | Path) -> Path:
@@ -144,6 +163,20 @@ class Asset:
             raise UsageError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
         EXPORTS[suffix](self, path)
         return path
+
+    def transformed(self, matrix: np.ndarray) -> Asset:
+        """The asset moved by a matrix [4, 4] that is a rotation, a translation and a scale. Its metrics stay behind, as
+        they are of another place.
+
+        Raises ValueError for a matrix of another shape.
+        """
+        from gen3d.assets.load import FileSource  # which knows this module
+
+        matrix = np.asarray(matrix, np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise ValueError(f"A finite matrix [4, 4] is needed, not one of the shape {matrix.shape}.")
+        source = FileSource(self.surface.transformed(matrix), moved_splats(self.splats, matrix))
+        return Asset(source, self.prompt, self.settings, None, self.trained_size)
 
     def __repr__(self) -> str:
         return f"<gen3d.Asset {self.prompt!r}>"
@@ -162,16 +195,9 @@ def sheet_of(images: Tensor) -> np.ndarray:
     return contact_sheet(images, SHEET_COLUMNS, labels)
 
 
-def _export_obj(asset: Asset, path: Path) -> None:
-    visual = asset.mesh.visual
-    assert isinstance(visual, trimesh.visual.ColorVisuals)
-    colors = np.asarray(visual.vertex_colors)[:, :3] / 255
-    write_obj(path, asset.mesh.vertices, asset.mesh.faces, colors)
-
-
-EXPORTS: Mapping[str, Callable[[Asset, Path], None]] = {
-    ".ply": lambda asset, path: write_splats(path, **vars(asset.splats)),
-    ".glb": lambda asset, path: write_glb(path, asset.mesh, asset.prompt or "asset", asset.surface.textures),
-    ".obj": _export_obj,
+EXPORTS: Mapping[str, Callable[[Asset, Path], object]] = {
+    ".ply": lambda asset, path: write_splats(path, **vars(asset.dense_splats())),
+    ".glb": lambda asset, path: write_glb(path, asset.surface, asset.prompt or "asset"),
+    ".obj": lambda asset, path: write_obj(path, asset.surface),
 }
 """What `Asset.export` writes for each suffix."""

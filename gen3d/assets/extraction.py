@@ -10,7 +10,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from gen3d.assets.ply import SplatCloud
+from gen3d.assets.splat_cloud import SplatCloud
 from gen3d.config.schema import ExportConfig, SplatsConfig
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.meshing.level_set import mesh_from_surface, surface_of_field
@@ -27,11 +27,11 @@ MESH_VIEW_ELEVATIONS = (-50.0, -10.0, 25.0, 65.0)
 
 
 def splat_cloud(splats: GaussianSplats) -> SplatCloud:
-    """The Gaussians as the writers take them, on the CPU."""
+    """The Gaussians of a run, which hold the studio lighting, as the writers take them, on the CPU."""
     parts = (splats.means, splats.unit_quats, splats.log_scales, splats.opacity_logits, splats.sh[:, 0])
     means, quats, log_scales, opacity_logits, sh = (part.detach().cpu() for part in parts)
     rest = splats.sh_rest.detach().cpu() if splats.sh_rest.shape[1] else None
-    return SplatCloud(means, quats, log_scales, opacity_logits, sh, rest)
+    return SplatCloud(means, quats, log_scales, opacity_logits, sh, rest, lit=True)
 
 
 def gaussians_of(

@@ -1,95 +1,82 @@
-"""Meshes as binary glTF 2.0 (`.glb`): metres, Y up, front along +Z, with normals, a PBR material,
-and vertex colours or baked textures.
-"""
+"""Meshes as binary glTF 2.0 (`.glb`): metres, Y up, front along +Z, with everything that a `SurfaceMesh` holds."""
 
 from __future__ import annotations
 
-import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
-from PIL import Image
-from trimesh.visual import ColorVisuals
 
 from gen3d import __version__
-from gen3d.meshing.texture import ROUGHNESS, Textures
+from gen3d.assets.glb_materials import MaterialWriter
+from gen3d.assets.surface_mesh import SurfaceMesh, grouped, surface_of
+from gen3d.meshing.texture import Textures
 from gen3d.runtime.files import replacing
-
-METALLIC = 0.0
 
 MAGIC, VERSION = 0x46546C67, 2
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 UNSIGNED_SHORT, _UNSIGNED_INT, FLOAT = 5123, 5125, 5126
-_LINEAR, _LINEAR_MIPMAPS, _CLAMP = 9729, 9987, 33071
+
+FAR = 100.0
+"""Times the size of a mesh from the origin, beyond which positions are written around a node's translation: single
+precision would tear the mesh.
+"""
 
 
-def write_glb(path: str | Path, mesh: trimesh.Trimesh, name: str, textures: Textures | None = None) -> None:
-    """Writes a mesh with its textures, or with vertex colours that are sRGB (white where it has none); equal meshes
-    make equal bytes.
+def write_glb(
+    path: str | Path, mesh: trimesh.Trimesh | SurfaceMesh, name: str, textures: Textures | None = None
+) -> None:
+    """Writes a mesh; equal meshes make equal bytes.
 
-    name: of the node and the mesh, such as the prompt. Raises ValueError for a mesh without triangles.
+    mesh: with all its materials, or one of trimesh with its baked `textures` or with sRGB vertex colours (white where
+    it has none). name: of the node and the mesh, such as the prompt. Raises ValueError for a mesh without triangles.
     """
     content = glb_bytes(mesh, name, textures)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def glb_bytes(mesh: trimesh.Trimesh, name: str, textures: Textures | None = None) -> bytes:
+def glb_bytes(mesh: trimesh.Trimesh | SurfaceMesh, name: str, textures: Textures | None = None) -> bytes:
     """The content of the file that `write_glb` writes."""
     if not len(mesh.faces):
         raise ValueError("A mesh without triangles cannot be written as GLB.")
-    buffer = Buffer()
-    material: dict[str, Any] = {
-        "name": "vertex colours" if textures is None else "baked",
-        "pbrMetallicRoughness": {"roughnessFactor": ROUGHNESS, "metallicFactor": METALLIC},
-        "doubleSided": False,
-    }
-    document: dict[str, Any] = {"materials": [material]}
-    if textures is None:
-        faces = np.asarray(mesh.faces)
-        attributes = _geometry(buffer, mesh, np.arange(len(mesh.vertices)))
-        colors = np.full((len(mesh.vertices), 4), 65535, "<u2")
-        colors[:, :3] = np.round(srgb_to_linear(_vertex_srgb(mesh)) * 65535)
-        # RGBA, because three shorts would break the alignment of four bytes that glTF asks for.
-        attributes["COLOR_0"] = buffer.add(colors, UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER, normalized=True)
-    else:
-        faces = textures.atlas.faces.numpy()
-        attributes = _geometry(buffer, mesh, textures.atlas.vertex.numpy())
-        # In glTF v = 0 is the top row.
-        uv = textures.atlas.uv.numpy() * [1, -1] + [0, 1]
-        attributes["TEXCOORD_0"] = buffer.add(uv.astype("<f4"), FLOAT, "VEC2", ARRAY_BUFFER)
-        document.update(
-            images=[], textures=[],
-            samplers=[{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
-        )  # fmt: skip
-        surface = material["pbrMetallicRoughness"]
-        surface["baseColorTexture"] = _add_texture(document, buffer, "base colour", textures.base_color)
-        if textures.roughness is not None:
-            channels = np.zeros((*textures.roughness.shape, 3), np.uint8)  # G is roughness, B metalness, R is not read
-            channels[..., 1] = textures.roughness
-            surface["metallicRoughnessTexture"] = _add_texture(document, buffer, "roughness", channels)
-            surface["roughnessFactor"] = 1.0
-        if textures.normal is not None:
-            attributes["TANGENT"] = buffer.add(textures.tangents.astype("<f4"), FLOAT, "VEC4", ARRAY_BUFFER)
-            material["normalTexture"] = _add_texture(document, buffer, "normal", textures.normal)
-    indices = buffer.add(faces.astype("<u4").reshape(-1), _UNSIGNED_INT, "SCALAR", _ELEMENT_ARRAY_BUFFER)
-    primitive = {"attributes": attributes, "indices": indices, "material": 0}
-    return pack_glb(document, primitive, buffer, name)
+    surface = surface_of(mesh, textures) if isinstance(mesh, trimesh.Trimesh) else mesh
+    if surface.normals is None:
+        surface = replace(surface, normals=surface.smooth_normals())
+    buffer, origin = Buffer(), _origin(surface)
+    materials = MaterialWriter(buffer.add_image)
+    primitives = []
+    for key, rows in grouped(_primitive_of(surface)):
+        attributes, indices = _geometry(buffer, surface, surface.faces[rows], key, origin)
+        material = materials.add(surface.materials[key // 4])
+        primitives.append({"attributes": attributes, "indices": indices, "material": material})
+    return pack_glb(materials.document(), primitives, buffer, name, origin)
 
 
-def pack_glb(document: dict[str, Any], primitive: dict[str, Any], buffer: Buffer, name: str) -> bytes:
-    """A GLB of one node, `name`, whose mesh is `primitive`. document: further members at the top of the JSON."""
+def pack_glb(
+    document: dict[str, Any],
+    primitives: list[dict[str, Any]],
+    buffer: Buffer,
+    name: str,
+    origin: np.ndarray | None = None,
+) -> bytes:
+    """A GLB of one node, `name`, whose mesh is made of `primitives`. document: further members at the top of the JSON.
+    origin: [3] where the node stands.
+    """
+    node: dict[str, Any] = {"mesh": 0, "name": name}
+    if origin is not None and origin.any():
+        node["translation"] = origin.tolist()
     document = {
         "asset": {"version": "2.0", "generator": f"gen3d {__version__}", "extras": {"name": name}},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": name}],
-        "meshes": [{"name": name, "primitives": [primitive]}],
+        "nodes": [node],
+        "meshes": [{"name": name, "primitives": primitives}],
         **document,
         "buffers": [{"byteLength": len(buffer.data)}],
         "bufferViews": buffer.views,
@@ -97,21 +84,18 @@ def pack_glb(document: dict[str, Any], primitive: dict[str, Any], buffer: Buffer
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<II", len(text), JSON_CHUNK) + text
-    chunks += struct.pack("<II", len(buffer.data), BINARY_CHUNK) + buffer.data
-    return struct.pack("<III", MAGIC, VERSION, 12 + len(chunks)) + chunks
-
-
-def srgb_to_linear(color: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] of sRGB values in [0, 1] (IEC 61966-2-1): what glTF keeps in COLOR_0."""
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    head = struct.pack("<III", MAGIC, VERSION, 12 + 8 + len(text) + 8 + len(buffer.data))
+    return b"".join([
+        head, struct.pack("<II", len(text), JSON_CHUNK), text,
+        struct.pack("<II", len(buffer.data), BINARY_CHUNK), buffer.data,
+    ])  # fmt: skip
 
 
 class Buffer:
     """Collects the arrays and images of a glTF file and their descriptions."""
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data = bytearray()
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
 
@@ -128,46 +112,52 @@ class Buffer:
         table = np.asarray(positions, dtype="<f4")
         return self.add(table, FLOAT, "VEC3", ARRAY_BUFFER, min=table.min(0).tolist(), max=table.max(0).tolist())
 
-    def add_png(self, image: np.ndarray) -> int:
-        """Appends an image [H, W, 3] uint8 and returns the number of its buffer view."""
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, format="PNG")
-        return self._append(stream.getvalue())
+    def add_image(self, content: bytes) -> int:
+        """Appends the bytes of an image's file and returns the number of its buffer view."""
+        return self._append(content)
 
     def _append(self, content: bytes, **extra: int) -> int:
         self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content), **extra})
-        self.data += content + b"\0" * (-len(content) % 4)
+        self.data += content
+        self.data += b"\0" * (-len(content) % 4)
         return len(self.views) - 1
 
 
-def _add_texture(document: dict[str, Any], buffer: Buffer, name: str, image: np.ndarray) -> dict[str, int]:
-    """Appends an image [H, W, 3] uint8 and a texture of it; what a material refers to it by."""
-    document["textures"].append({"source": len(document["images"]), "sampler": 0})
-    document["images"].append({"name": name, "mimeType": "image/png", "bufferView": buffer.add_png(image)})
-    return {"index": len(document["textures"]) - 1}
+def _origin(mesh: SurfaceMesh) -> np.ndarray:
+    """What [3] goes into the node: zeros, unless the mesh lies far from the origin."""
+    low, high = mesh.bounds()
+    middle = (low + high) / 2
+    return middle if np.abs(middle).max() > FAR * max(float((high - low).max()), 1e-12) else np.zeros(3)
 
 
-def _geometry(buffer: Buffer, mesh: trimesh.Trimesh, rows: np.ndarray) -> dict[str, int]:
-    """Appends positions and normals of the vertices `rows` and returns the attributes."""
-    return {
-        "POSITION": buffer.add_positions(mesh.vertices[rows]),
-        "NORMAL": buffer.add(_unit_normals(mesh)[rows], FLOAT, "VEC3", ARRAY_BUFFER),
-    }
+def _primitive_of(mesh: SurfaceMesh) -> np.ndarray:
+    """The primitive [F] of each triangle: four times its material, plus 2 with normals and 1 with tangents."""
+    smooth = np.ones(len(mesh.faces), bool)
+    if mesh.normals is not None:
+        smooth = ~np.isnan(mesh.normals).any(1)[mesh.faces].any(1)
+    tangent = np.zeros(len(mesh.faces), bool)
+    if mesh.tangents is not None:
+        tangent = smooth & ~np.isnan(mesh.tangents).any(1)[mesh.faces].any(1)
+    return 4 * mesh.face_material.astype(np.int64) + 2 * smooth + tangent
 
 
-def _vertex_srgb(mesh: trimesh.Trimesh) -> np.ndarray:
-    """Vertex colours [V, 3] in [0, 1]."""
-    if isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "vertex":
-        return np.asarray(mesh.visual.vertex_colors)[:, :3] / 255.0
-    return np.ones((len(mesh.vertices), 3))
-
-
-def _unit_normals(mesh: trimesh.Trimesh) -> np.ndarray:
-    """Area-weighted vertex normals [V, 3]; glTF allows no zero normal, so a vertex without one points up."""
-    corners = mesh.vertices[mesh.faces]
-    per_face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(mesh.vertices, dtype=np.float64)
-    for corner in range(3):
-        np.add.at(normals, mesh.faces[:, corner], per_face)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-20, normals / np.maximum(length, 1e-20), [0.0, 1.0, 0.0]).astype("<f4")
+def _geometry(
+    buffer: Buffer, mesh: SurfaceMesh, faces: np.ndarray, key: int, origin: np.ndarray
+) -> tuple[dict[str, int], int]:
+    """Appends the triangles [F, 3], of the primitive `key`, and what their vertices have; the attributes and the
+    indices.
+    """
+    rows, index = np.unique(faces, return_inverse=True)
+    attributes = {"POSITION": buffer.add_positions(mesh.vertices[rows] - origin)}
+    if key & 2 and mesh.normals is not None:
+        attributes["NORMAL"] = buffer.add(mesh.normals[rows].astype("<f4"), FLOAT, "VEC3", ARRAY_BUFFER)
+    if key & 1 and mesh.tangents is not None:
+        attributes["TANGENT"] = buffer.add(mesh.tangents[rows].astype("<f4"), FLOAT, "VEC4", ARRAY_BUFFER)
+    for number, uv in enumerate(mesh.uvs):
+        attributes[f"TEXCOORD_{number}"] = buffer.add(uv[rows].astype("<f4"), FLOAT, "VEC2", ARRAY_BUFFER)
+    if mesh.vertex_colors is not None:
+        # RGBA, because three shorts would break the alignment of four bytes that glTF asks for.
+        colors = np.round(mesh.vertex_colors[rows].clip(0, 1) * 65535).astype("<u2")
+        attributes["COLOR_0"] = buffer.add(colors, UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER, normalized=True)
+    indices = index.reshape(-1).astype("<u4")
+    return attributes, buffer.add(indices, _UNSIGNED_INT, "SCALAR", _ELEMENT_ARRAY_BUFFER)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gen3d.assets.gltf_read import Malformed
+from gen3d.assets.reading import Malformed
 from gen3d.config.schema import PrimitivesConfig
 from gen3d.meshing.level_set import extract_mesh
 from gen3d.rendering.superquadrics import Superquadrics

@@ -1,54 +1,52 @@
-"""Splats as the `.ply` of 3D Gaussian Splatting (Kerbl et al. 2023), which every splat viewer reads.
+"""Splats as the `.ply` of 3D Gaussian Splatting (Kerbl et al. 2023), which every splat viewer reads; and what else a
+PLY may hold.
 
 Binary little-endian float32, one vertex a splat: `x y z nx ny nz f_dc_0..2 f_rest_* opacity scale_0..2 rot_0..3`.
 Opacities are logits, scales natural logarithms, rotations wxyz, and `f_rest` is channel-major: all coefficients of
-red, then green, then blue.
+red, then green, then blue. Y points down in such files, as in the cameras that they were made from.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gen3d.assets.arrays import to_numpy
-from gen3d.errors import Gen3DError
+from gen3d.assets.axes import UPS, Up, from_y_up, to_y_up
+from gen3d.assets.ply_elements import Element, read_elements
+from gen3d.assets.ply_mesh import mesh_of_ply
+from gen3d.assets.ply_packed import unpacked
+from gen3d.assets.reading import Malformed, Reading
+from gen3d.assets.splat_cloud import SplatCloud
+from gen3d.assets.splat_motion import moved_splats
+from gen3d.assets.surface_mesh import SurfaceMesh
+from gen3d.rendering.harmonics import MAX_DEGREE
 from gen3d.runtime.files import replacing
 
-MAX_HEADER_BYTES = 65536
-MAX_SH_DEGREE = 4
-_TYPES = {
-    "char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2", "int": "<i4", "uint": "<u4", "float": "<f4",
-    "double": "<f8", "int8": "i1", "uint8": "u1", "int16": "<i2", "uint16": "<u2", "int32": "<i4", "uint32": "<u4",
-    "float32": "<f4", "float64": "<f8",
-}  # fmt: skip
+__all__ = ["SplatCloud", "read_ply", "splats_to_bytes", "write_splats"]
+
+DEFAULT_UP: Up = "-y"
+"""What 3DGS and its viewers have: up is where Y falls."""
+
+FAR = 100.0
+"""Times the size of a cloud from the origin, beyond which it is moved there: single precision would blur it."""
+
+_COMMENT = re.compile(r"gen3d( \w+=\S+)+")
+_MOST_LOGIT = 20.0
+_LEAST_LOG_SCALE = -23.0  # 1e-10
+_THIN = math.log(0.01)
 _POSITION = ("x", "y", "z")
 _NORMAL = ("nx", "ny", "nz")
 _DC = tuple(f"f_dc_{i}" for i in range(3))
 _SCALE = tuple(f"scale_{i}" for i in range(3))
 _ROTATION = tuple(f"rot_{i}" for i in range(4))
-
-
-@dataclass(frozen=True)
-class SplatCloud:
-    """Splats as a file holds them, float32.
-
-    means [N, 3]; quats [N, 4] wxyz; log_scales [N, 3]; opacity_logits [N]; sh_dc [N, 3]; sh_rest [N, K, 3] with
-    K = (degree + 1)² - 1, or None for degree 0.
-    """
-
-    means: Tensor
-    quats: Tensor
-    log_scales: Tensor
-    opacity_logits: Tensor
-    sh_dc: Tensor
-    sh_rest: Tensor | None
+_REST = re.compile(r"f_rest_\d+")
 
 
 def write_splats(
@@ -59,12 +57,18 @@ def write_splats(
     opacity_logits: Tensor | np.ndarray,
     sh_dc: Tensor | np.ndarray,
     sh_rest: Tensor | np.ndarray | None = None,
+    lit: bool = True,
+    widened: float = 0.0,
+    volume: float | None = None,
+    *,
+    up: Up = DEFAULT_UP,
 ) -> None:
-    """Writes splats (shapes as in `SplatCloud`); equal arrays make equal bytes.
+    """Writes splats (shapes as in `SplatCloud`, Y up); equal arrays make equal bytes.
 
-    Raises ValueError where the shapes disagree.
+    lit, widened, volume: see `SplatCloud`. up: which way is up in the file. A comment says all of them. Raises
+    ValueError where the shapes disagree.
     """
-    content = splats_to_bytes(means, quats, log_scales, opacity_logits, sh_dc, sh_rest)
+    content = splats_to_bytes(means, quats, log_scales, opacity_logits, sh_dc, sh_rest, lit, widened, volume, up=up)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -76,130 +80,166 @@ def splats_to_bytes(
     opacity_logits: Tensor | np.ndarray,
     sh_dc: Tensor | np.ndarray,
     sh_rest: Tensor | np.ndarray | None = None,
+    lit: bool = True,
+    widened: float = 0.0,
+    volume: float | None = None,
+    *,
+    up: Up = DEFAULT_UP,
 ) -> bytes:
     """The content of the file that `write_splats` writes."""
-    positions = to_numpy(means, (None, 3), "means")
-    count = len(positions)
-    rest = np.zeros((count, 0), np.float32)
-    if sh_rest is not None:
-        coefficients = to_numpy(sh_rest, (count, None, 3), "sh_rest")
-        _sh_degree(coefficients.shape[1] * 3)
-        rest = coefficients.transpose(0, 2, 1).reshape(count, coefficients.shape[1] * 3)
-    columns = [
-        positions,
-        np.zeros((count, 3), np.float32),
+    count = len(to_numpy(means, (None, 3), "means"))
+    rest = None if sh_rest is None else to_numpy(sh_rest, (count, None, 3), "sh_rest")
+    if rest is not None:
+        _sh_degree(rest.shape[1] * 3)
+    arrays = [
+        to_numpy(means, (count, 3), "means"), to_numpy(quats, (count, 4), "quats"),
+        to_numpy(log_scales, (count, 3), "log_scales"), to_numpy(opacity_logits, (count,), "opacity_logits"),
         to_numpy(sh_dc, (count, 3), "sh_dc"),
-        rest,
-        to_numpy(opacity_logits, (count,), "opacity_logits")[:, None],
-        to_numpy(log_scales, (count, 3), "log_scales"),
-        to_numpy(quats, (count, 4), "quats"),
-    ]
-    names = [*_POSITION, *_NORMAL, *_DC, *_rest_names(rest.shape[1]), "opacity", *_SCALE, *_ROTATION]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    ]  # fmt: skip
+    tensors = [torch.from_numpy(array) for array in arrays]
+    cloud = SplatCloud(
+        tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], None if rest is None else torch.from_numpy(rest)
+    )
+    turned = moved_splats(cloud, from_y_up(up))
+    rows = np.zeros((count, 0), np.float32)
+    if turned.sh_rest is not None:
+        rows = turned.sh_rest.numpy().transpose(0, 2, 1).reshape(count, turned.sh_rest.shape[1] * 3)
+    columns = [
+        turned.means.numpy(), np.zeros((count, 3), np.float32), turned.sh_dc.numpy(), rows,
+        turned.opacity_logits.numpy()[:, None], turned.log_scales.numpy(), turned.quats.numpy(),
+    ]  # fmt: skip
+    names = [*_POSITION, *_NORMAL, *_DC, *_rest_names(rows.shape[1]), "opacity", *_SCALE, *_ROTATION]
+    header = ["ply", "format binary_little_endian 1.0", _comment(up, lit, widened, volume), f"element vertex {count}"]
     header += [f"property float {name}" for name in names] + ["end_header", ""]
     return "\n".join(header).encode("ascii") + np.concatenate(columns, 1).astype("<f4").tobytes()
 
 
-def read_splats(path: str | Path) -> SplatCloud:
-    """Reads a splat file, with or without normals and of any SH degree up to 4.
+def read_ply(
+    content: bytes, reading: Reading, folder: Path | None = None, up: Up | None = None
+) -> SplatCloud | SurfaceMesh:
+    """The splats or the mesh in a PLY file of any kind.
 
-    Raises Gen3DError for a file that is missing, not a binary little-endian splat PLY, cut short, or not finite.
+    folder: where the textures of a mesh lie. up: which way is up in the file; None takes its own word for it, else
+    Y down for splats and Y up for meshes. Raises Malformed.
     """
+    ply = read_elements(content, reading)
+    vertex = ply.elements.get("vertex")
+    if vertex is None:
+        raise Malformed(f"it has no element 'vertex', but {', '.join(f'{name[:40]!r}' for name in ply.elements)[:200]}")
+    said = _said(ply.comments)
+    declared: Up | None = said["up"] if said.get("up") in UPS else None  # type: ignore[assignment]
+    if vertex.has("packed_position"):
+        columns = unpacked(ply, reading)
+    elif any(name in vertex.columns for name in (*_DC, "scale_0", "rot_0")):
+        columns = _columns(vertex, reading)
+    else:
+        return mesh_of_ply(ply, reading, folder).transformed(to_y_up(up or declared or "y"))
+    chosen = up or declared
+    if chosen is None:
+        chosen = DEFAULT_UP
+        reading.assume(
+            "its splats were taken to have Y down, as in 3D Gaussian Splatting (--from-up y if they have not)"
+        )
+    cloud = moved_splats(_cloud(columns, reading), to_y_up(chosen))
+    return replace(
+        cloud, lit=said.get("light") == "studio", widened=_length(said, "widened") or 0.0,
+        volume=_length(said, "volume"),
+    )  # fmt: skip
+
+
+def _comment(up: Up, lit: bool, widened: float, volume: float | None) -> str:
+    """The line of the header in which the file tells what the format leaves open."""
+    words = [f"up={up}", f"light={'studio' if lit else 'none'}"]
+    words += [f"widened={widened:.6g}"] if widened else []
+    words += [f"volume={volume:.6g}"] if volume is not None else []
+    return " ".join(["comment gen3d", *words])
+
+
+def _said(comments: list[str]) -> dict[str, str]:
+    """What such a line among the comments says, by name."""
+    for line in comments:
+        if _COMMENT.fullmatch(line.strip()):
+            return dict(word.split("=", 1) for word in line.split()[1:])
+    return {}
+
+
+def _length(said: dict[str, str], name: str) -> float | None:
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            count, dtype = _read_header(file)
-            needed = count * dtype.itemsize
-            if size - file.tell() < needed:
-                raise _Malformed(f"it is cut short: {count} splats need {needed} bytes, {size - file.tell()} follow")
-            table = np.frombuffer(file.read(needed), dtype=dtype, count=count)
-    except OSError as error:
-        raise Gen3DError(f"The splat file {path} cannot be read ({error.strerror}): check the path.") from None
-    except _Malformed as error:
-        raise Gen3DError(
-            f"The file {path} is not a usable splat PLY: {error}. "
-            "Export it again as a binary 3D Gaussian Splatting file."
-        ) from None
-    rest_names = _rest_names(sum(name.startswith("f_rest_") for name in dtype.names or ()))
-    rest = _columns(table, rest_names).reshape(count, 3, len(rest_names) // 3).transpose(1, 2) if rest_names else None
-    cloud = SplatCloud(
-        means=_columns(table, _POSITION),
-        quats=_columns(table, _ROTATION),
-        log_scales=_columns(table, _SCALE),
-        opacity_logits=_columns(table, ("opacity",))[:, 0],
-        sh_dc=_columns(table, _DC),
-        sh_rest=None if rest is None else rest.contiguous(),
-    )
-    if not all(bool(torch.isfinite(part).all()) for part in vars(cloud).values() if part is not None):
-        raise Gen3DError(f"The splat file {path} holds values that are not finite: export it again.")
-    return cloud
+        value = float(said[name])
+    except (KeyError, ValueError):
+        return None
+    return value if abs(value) < 1e6 else None
 
 
-class _Malformed(Exception):
-    """Why a header is refused, as the middle of a sentence."""
-
-
-def _read_header(file: BinaryIO) -> tuple[int, np.dtype]:
-    """The number of splats and the layout of one, with the file left at the first."""
-    if file.readline(8).strip() != b"ply":
-        raise _Malformed("it does not begin with 'ply'")
-    count, element, fields, binary, budget = -1, "", [], False, MAX_HEADER_BYTES
-    while True:
-        line = file.readline(budget)
-        budget -= len(line)
-        if not line.endswith(b"\n"):
-            raise _Malformed(f"its header has no end within {MAX_HEADER_BYTES} bytes")
-        words = line.decode("ascii", "replace").split()
-        if not words or words[0] in ("comment", "obj_info"):
-            continue
-        if words[0] == "end_header":
-            break
-        if words[0] == "format":
-            binary = words[1:] == ["binary_little_endian", "1.0"]
-            if not binary:
-                raise _Malformed(f"its format is '{' '.join(words[1:])[:40]}', not 'binary_little_endian 1.0'")
-        elif words[0] == "element" and len(words) == 3:
-            if count < 0 and words[1] != "vertex":
-                raise _Malformed(f"its first element is '{words[1][:40]}', not 'vertex'")
-            element = words[1]
-            if element == "vertex":
-                count = _parse_count(words[2])
-        elif words[0] == "property" and len(words) >= 3:
-            if element == "vertex":
-                fields.append(_parse_property(words))
-        else:
-            raise _Malformed(f"its header has the unknown line '{' '.join(words)[:60]}'")
-    if not binary or count < 0:
-        raise _Malformed("its header names no format or no vertices")
-    return count, _layout(fields)
-
-
-def _parse_count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) <= 12):
-        raise _Malformed(f"its number of vertices is '{word[:40]}'")
-    return int(word)
-
-
-def _parse_property(words: list[str]) -> tuple[str, str]:
-    if len(words) != 3 or words[1] not in _TYPES:
-        raise _Malformed(f"it has the unsupported property '{' '.join(words[1:])[:60]}'")
-    return words[2], _TYPES[words[1]]
-
-
-def _layout(fields: list[tuple[str, str]]) -> np.dtype:
-    names = [name for name, _ in fields]
-    if len(set(names)) != len(names):
-        raise _Malformed("a property is named twice")
-    rest = sum(name.startswith("f_rest_") for name in names)
+def _columns(vertex: Element, reading: Reading) -> dict[str, np.ndarray]:
+    """What a splat is made of by name, float64 for positions: see `_cloud`."""
+    names = vertex.columns
+    rest = _rest_names(sum(_REST.fullmatch(name) is not None for name in names))
     try:
-        _sh_degree(rest)
+        degree = _sh_degree(len(rest))
     except ValueError as error:
-        raise _Malformed(str(error).rstrip(".")) from None
-    wanted = (*_POSITION, *_DC, *_rest_names(rest), "opacity", *_SCALE, *_ROTATION)
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise _Malformed(f"it lacks the properties {', '.join(missing)[:80]}")
-    return np.dtype(fields)
+        raise Malformed(str(error).rstrip(".")) from None
+    scales = tuple(name for name in _SCALE if name in names)
+    if scales not in (_SCALE, _SCALE[:2], _SCALE[:1]):
+        scales = _SCALE
+    wanted = (*_POSITION, *_DC, *rest, "opacity", *scales, *_ROTATION)
+    if missing := [name for name in wanted if name not in names]:
+        raise Malformed(f"it is no whole file of splats: it lacks the properties {', '.join(missing)[:80]}")
+    reading.spend("splats", vertex.count)
+    for name in (*names, *vertex.lists):
+        if name not in wanted and name not in _NORMAL:
+            reading.leave_out(f"property '{name[:40]}'", many=f"properties '{name[:40]}'")
+    if degree > MAX_DEGREE:
+        reading.assume(f"harmonics above degree {MAX_DEGREE} (of {degree}) were dropped")
+    log_scales = vertex.table(scales)
+    if len(scales) == 2:
+        reading.assume("its splats have two scales, so they were given a thin third axis")
+        log_scales = np.concatenate([log_scales, log_scales.min(1, keepdims=True) + _THIN], 1)
+    elif len(scales) == 1:
+        log_scales = np.repeat(log_scales, 3, axis=1)
+    kept = 3 * ((min(degree, MAX_DEGREE) + 1) ** 2 - 1) // 3
+    channels = len(rest) // 3
+    return {
+        "means": vertex.table(_POSITION, np.float64), "quats": vertex.table(_ROTATION), "log_scales": log_scales,
+        "opacity_logits": vertex.table(("opacity",)), "sh_dc": vertex.table(_DC),
+        "sh_rest": vertex.table(rest).reshape(vertex.count, 3, channels)[:, :, :kept].reshape(vertex.count, 3 * kept),
+    }  # fmt: skip
+
+
+def _cloud(columns: dict[str, np.ndarray], reading: Reading) -> SplatCloud:
+    """Splats without the rows that cannot be drawn. columns: those of `SplatCloud` by name, [N, C] each, means in
+    float64, harmonics channel by channel.
+    """
+    # Files keep certainty as infinity: an opacity of 1 is a logit of +inf, a flat axis a log scale of -inf.
+    logits = np.clip(columns["opacity_logits"], -_MOST_LOGIT, _MOST_LOGIT)
+    log_scales = np.maximum(columns["log_scales"], _LEAST_LOG_SCALE)
+    parts = {**columns, "opacity_logits": logits, "log_scales": log_scales}
+    good = np.all([np.isfinite(part).all(1) for part in parts.values()], axis=0)
+    good &= np.abs(parts["quats"]).max(1, initial=0) > 0
+    reading.leave_out("splat that is not finite", int((~good).sum()), "splats that are not finite")
+    parts = {name: part[good] for name, part in parts.items()}
+    if not len(parts["means"]) and len(good):
+        raise Malformed(f"none of its {len(good):,} splats is finite")
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(part, np.float32)) for name, part in parts.items()}
+    tensors["means"] = torch.from_numpy(near_origin(parts["means"], reading).astype(np.float32))
+    rest = tensors["sh_rest"]
+    return SplatCloud(
+        tensors["means"], tensors["quats"], tensors["log_scales"], tensors["opacity_logits"][:, 0], tensors["sh_dc"],
+        rest.view(len(rest), 3, rest.shape[1] // 3).transpose(1, 2).contiguous() if rest.shape[1] else None,
+    )  # fmt: skip
+
+
+def near_origin(points: np.ndarray, reading: Reading) -> np.ndarray:
+    """Points [N, 3] float64, moved to the origin where they lie so far from it that float32 would blur them."""
+    if not len(points):
+        return points
+    low, middle, high = np.quantile(points, [0.02, 0.5, 0.98], axis=0)
+    size = float((high - low).max())
+    if not size > 0 or np.abs(middle).max() <= FAR * size:  # a single place has no detail to lose
+        return points
+    place = ", ".join(f"{x:.10g}" for x in middle)
+    reading.assume(f"its splats were moved from ({place}) to the origin, as single precision would blur them there")
+    return points - middle
 
 
 def _rest_names(count: int) -> tuple[str, ...]:
@@ -209,13 +249,6 @@ def _rest_names(count: int) -> tuple[str, ...]:
 def _sh_degree(rest: int) -> int:
     """The spherical-harmonics degree with `rest` values of f_rest a splat; ValueError where there is none."""
     degree = math.isqrt(rest // 3 + 1) - 1
-    if rest != 3 * ((degree + 1) ** 2 - 1) or degree > MAX_SH_DEGREE:
-        raise ValueError(f"{rest} values of f_rest fit no spherical-harmonics degree from 0 to {MAX_SH_DEGREE}.")
+    if rest != 3 * ((degree + 1) ** 2 - 1):
+        raise ValueError(f"{rest} values of f_rest fit no degree of spherical harmonics.")
     return degree
-
-
-def _columns(table: np.ndarray, names: tuple[str, ...]) -> Tensor:
-    values = np.empty((len(table), len(names)), np.float32)
-    for index, name in enumerate(names):
-        values[:, index] = table[name]
-    return torch.from_numpy(values)

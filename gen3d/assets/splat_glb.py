@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from gen3d.assets.arrays import to_numpy
-from gen3d.assets.glb import ARRAY_BUFFER, FLOAT, UNSIGNED_SHORT, Buffer, pack_glb, srgb_to_linear
-from gen3d.assets.ply import SplatCloud
+from gen3d.assets.colors import srgb_to_linear
+from gen3d.assets.glb import ARRAY_BUFFER, FLOAT, UNSIGNED_SHORT, Buffer, pack_glb
+from gen3d.assets.splat_cloud import SplatCloud
 from gen3d.runtime.files import replacing
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -63,9 +64,10 @@ def splat_glb_bytes(cloud: SplatCloud, name: str) -> bytes:
     primitive: dict[str, Any] = {
         "attributes": attributes,
         "mode": _POINTS,
+        "extras": {"light": "studio" if cloud.lit else "none"},
         "extensions": {EXTENSION: {"kernel": "ellipse", "colorSpace": "srgb_rec709_display"}},
     }
-    return pack_glb({"extensionsUsed": [EXTENSION]}, primitive, buffer, name)
+    return pack_glb({"extensionsUsed": [EXTENSION]}, [primitive], buffer, name)
 
 
 def rest_semantics(coefficients: int) -> list[str]:

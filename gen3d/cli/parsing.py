@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from gen3d.errors import UsageError
+
+UPS = ("y", "-y", "z")
+"""Which way may be up in a file."""
+
+_DOWN = ("-x", "-y", "-z")
 
 INTERRUPTED = 130
 """Exit code of a run that Ctrl-C ended."""
@@ -28,6 +34,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:].rstrip('.')}. See '{self.prog} --help'.")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which would take the value in `--up -y` for an option."""
+        return super().parse_known_args(None if args is None else _with_axes(args), namespace)
+
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="NAME|FILE", help="a shipped configuration or a YAML file")
@@ -37,6 +47,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=_whole_number, metavar="N", help="optimisation steps")
     parser.add_argument("--out", metavar="DIR", help="folder for the run folders (default: outputs)")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu or cuda (default: auto)")
+
+
+def _with_axes(arguments: Sequence[str]) -> list[str]:
+    """The arguments with axes that point down joined to the options before them."""
+    joined: list[str] = []
+    for argument in arguments:
+        if argument in _DOWN and joined and joined[-1] in ("--up", "--from-up"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def explicit_settings(args: argparse.Namespace) -> dict[str, object]:
@@ -67,7 +88,7 @@ def parse_words(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     return args
 
 
-def check_range(option: str, value: int, low: int, high: int) -> None:
+def check_range(option: str, value: float, low: float, high: float) -> None:
     """Raises UsageError unless the value of an option lies between `low` and `high`."""
     if not low <= value <= high:
         name = option.replace("_", "-")

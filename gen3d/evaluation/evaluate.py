@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.assets.ply import read_splats
+from gen3d.assets.density import narrowed
+from gen3d.assets.read import read_splats
 from gen3d.config.load import MAX_CONFIG_BYTES, parse_stages
 from gen3d.encoders.evaluator import Evaluator
 from gen3d.errors import Gen3DError
@@ -51,7 +52,7 @@ def render_run(folder: Path, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
     Raises Gen3DError where `splats.ply` is missing or damaged.
     """
-    cloud = read_splats(folder / "splats.ply")
+    cloud = narrowed(read_splats(folder / "splats.ply"))
     splats = GaussianSplats(
         cloud.means, cloud.log_scales, cloud.quats, cloud.opacity_logits, cloud.sh_dc[:, None], cloud.sh_rest
     )

@@ -44,14 +44,20 @@ class Textures:
 
 
 def bake(
-    mesh: trimesh.Trimesh, source: trimesh.Trimesh, views: tuple[Tensor, Tensor], cameras: Cameras, size: int
+    mesh: trimesh.Trimesh,
+    source: trimesh.Trimesh,
+    views: tuple[Tensor, Tensor],
+    cameras: Cameras,
+    size: int,
+    *,
+    lit: bool = True,
 ) -> Textures:
-    """Unwraps `mesh` and bakes what the views show of it, without the studio lighting, and normals and roughness of
-    `source`.
+    """Unwraps `mesh` and bakes what the views show of it, without the studio lighting if they are `lit`, and normals
+    and roughness of `source`.
 
     source: the mesh before decimation, which lies where `mesh` does; where it has no more triangles than that, there
-    is no relief: the normal map is flat, the roughness even. views: lit rgb [B, H, W, 3] premultiplied and alpha
-    [B, H, W, 1] seen by `cameras`. size: texels a side. The gutters between the charts repeat the nearest texel.
+    is no relief: the normal map is flat, the roughness even. views: rgb [B, H, W, 3] premultiplied and alpha [B, H,
+    W, 1] seen by `cameras`. size: texels a side. The gutters between the charts repeat the nearest texel.
     """
     vertices = torch.as_tensor(np.array(mesh.vertices), dtype=torch.float32)
     faces = torch.as_tensor(np.array(mesh.faces)).long()
@@ -71,8 +77,9 @@ def bake(
     relief = _spread(to_tangent_space(detailed, normals, frame) / 2 + 0.5, covered)
     rough = _spread(roughened(variance)[:, None], covered)[..., 0]
     rgb, alpha = (view.detach().cpu().float() for view in views)
-    lit, _ = surface_colors(mesh, points, normals, rgb, alpha, cameras.to("cpu"))
-    albedo = (torch.from_numpy(lit) / studio_shading(detailed)).clamp(0, 1)
+    colors, _ = surface_colors(mesh, points, normals, rgb, alpha, cameras.to("cpu"))
+    shading = studio_shading(detailed) if lit else torch.ones(len(detailed), 1)
+    albedo = (torch.from_numpy(colors) / shading).clamp(0, 1)
     return Textures(atlas, _spread(albedo, covered), relief, tangents.numpy(), rough)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from gen3d.assets.asset import SHEET_VIEWS, Asset, AssetMesh, sheet_of
 from gen3d.assets.extraction import gaussians_of, splat_cloud, surface_mesh
 from gen3d.assets.images import write_png
-from gen3d.assets.ply import SplatCloud
+from gen3d.assets.splat_cloud import SplatCloud
+from gen3d.assets.surface_mesh import surface_of
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
@@ -45,7 +46,8 @@ class SceneSource:
         return on_white(self.scene, cameras).cpu()
 
     def mesh(self) -> AssetMesh:
-        return AssetMesh(*surface_mesh(self.scene, self.config.export, self.field))
+        mesh, textures, stats = surface_mesh(self.scene, self.config.export, self.field)
+        return AssetMesh(surface_of(mesh, textures), mesh, stats)
 
     def splats(self, mesh: Callable[[], AssetMesh]) -> SplatCloud:
         return splat_cloud(gaussians_of(self.scene, lambda: mesh().mesh, self.config.splats, self.config.seed))
@@ -97,7 +99,7 @@ def run_metrics(run: Run, asset: Asset) -> dict[str, Any]:
     config, code = run.config, run.scene.code
     metrics: dict[str, Any] = {
         "match": match_scores(run),
-        "mesh": dict(asset.surface.stats),
+        "mesh": dict(asset.mesh_report),
         "representation": config.representation,
         "splats": len(asset.splats.means),
     }

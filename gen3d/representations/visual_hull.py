@@ -37,7 +37,6 @@ def shape_from_views(cameras: Cameras, rgba: Tensor, size: int = 96) -> Shape:
     expected = (len(cameras), cameras.height, cameras.width, 4)
     if tuple(rgba.shape) != expected:
         raise ValueError(f"The views have the shape {tuple(rgba.shape)}; the cameras need {expected}.")
-    cameras, rgba = cameras.to("cpu"), rgba.cpu()
     distances = hull_distances(cameras, rgba[..., 3], size)
     if not bool((distances < 0).any()):
         raise Gen3DError("The silhouettes have nothing in common inside [-1, 1]^3: check the cameras of the views.")
@@ -63,6 +62,18 @@ def hull_distances(cameras: Cameras, alpha: Tensor, size: int) -> Tensor:
     # What no view sees cannot be told: empty.
     grid = torch.where(field.isinf(), FAR, field).view((size,) * 3).numpy()
     return torch.from_numpy(ndimage.gaussian_filter(grid, _BLUR, mode="nearest"))
+
+
+def hull_distances_at(points: Tensor, cameras: Cameras, alpha: Tensor) -> Tensor:
+    """As `hull_distances`, at points [N, 3]: [N], `FAR` where no view sees them."""
+    field = torch.full((len(points),), -torch.inf)
+    for view in range(len(cameras)):
+        at, depths = _projected(points, cameras, view)
+        beside = grid_sample(silhouette_distances(alpha[view])[None, None], at[None, None], align_corners=False)
+        away = beside[0, 0, 0] * depths / cameras.intrinsics[view, 0, 0]
+        seen = (at.abs() < 1).all(1) & (depths > 0)
+        field = torch.where(seen, torch.maximum(field, away), field)
+    return torch.where(field.isinf(), FAR, field)
 
 
 def silhouette_distances(alpha: Tensor) -> Tensor:

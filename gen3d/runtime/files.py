@@ -14,6 +14,8 @@ from gen3d.errors import UsageError
 
 MAX_SLUG_LENGTH = 60
 
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # Unicode's categories of characters that are no visible text
+
 _RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # device names that Windows refuses as file names
 
 
@@ -46,12 +48,28 @@ def slugify(prompt: str) -> str:
     return f"{slug}-prompt" if _RESERVED.fullmatch(slug) else slug
 
 
-def user_path(text: str | Path) -> Path:
-    """The path that a user wrote, with `~` expanded. Raises UsageError where it names a user that does not exist."""
+def user_path(path: str | Path) -> Path:
+    """The path with `~` or `~name` at its beginning as the home folder. Raises UsageError if there is no such user."""
     try:
-        return Path(text).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
-        raise UsageError(f"The path {str(text)[:200]} names a home folder that does not exist: write it out.") from None
+        raise UsageError(
+            f"The path {printable(str(path))} names the home folder of a user that does not exist here: write ./~… for "
+            "a file of that name."
+        ) from None
+
+
+def printable(text: object, longest: int = 2000) -> str:
+    """The text for a terminal: control characters and whatever else steers one, or reorders or hides text, come as
+    escapes like \\x1b, and what is longer than `longest` characters is cut.
+    """
+    shown = "".join(
+        character
+        if character == " " or (character.isprintable() and unicodedata.category(character) not in _UNSEEN)
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in str(text)[: longest + 1]
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:

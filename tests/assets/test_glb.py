@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from gen3d.assets.glb import srgb_to_linear, write_glb
+from gen3d.assets.colors import srgb_to_linear
+from gen3d.assets.glb import write_glb
 
 NAME = 'a "red" chair </script> über'
 

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from gen3d.assets.glb import glb_bytes, srgb_to_linear
-from gen3d.assets.read import SurfaceMesh, linear_to_srgb, read_asset
+from gen3d.assets.colors import linear_to_srgb, srgb_to_linear
+from gen3d.assets.glb import glb_bytes
+from gen3d.assets.read import read_asset
+from gen3d.assets.surface_mesh import SurfaceMesh
 from gen3d.errors import Gen3DError, UsageError
 
 
@@ -52,7 +54,9 @@ def test_glb_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.vertices, box.vertices, atol=1e-6)
     np.testing.assert_array_equal(back.faces, box.faces)
     np.testing.assert_allclose(back.colors * 255, box.visual.vertex_colors[:, :3], atol=0.6)
-    assert back.uv is None
+    assert back.uvs == ()
+    assert len(back.materials) == 1
+    assert back.materials[0].base_texture is None
 
 
 def test_other_exporters_and_nodes_are_read(tmp_path: Path) -> None:
@@ -101,14 +105,19 @@ def huge_index(document: dict[str, Any]) -> None:
         (lambda d: d.update(images=[{"uri": "file:///etc/passwd"}]), "outside of itself"),
         (lambda d: d["buffers"][0].update(uri="http://example.com/a.bin"), "outside of itself"),
         (lambda d: d.update(extensionsRequired=["KHR_draco_mesh_compression"]), "KHR_draco_mesh_compression"),
-        (lambda d: d["accessors"][0].update(count=10**9), "more than are accepted"),
+        (
+            lambda d: d["accessors"][0].update(count=10**9),
+            "3,000,000,000 values, and at most .* are read .GEN3D_READ_LIMITS",
+        ),
         (lambda d: d["accessors"][0].update(count=9), "beyond its buffer view"),
         (lambda d: d["accessors"][0].update(count=-1), "not a whole number"),
         (lambda d: d["accessors"][0].update(byteOffset=10**9), "beyond its buffer view"),
         (lambda d: d["bufferViews"][0].update(byteOffset=10**9), "beyond the file"),
         (lambda d: d["bufferViews"][0].update(byteStride=1), "beyond its buffer view"),
-        (lambda d: d["accessors"][0].update(sparse={}), "sparse"),
-        (lambda d: d["accessors"][0].update(type="MAT4"), "MAT4"),
+        (lambda d: d["accessors"][0].update(sparse={}), "'count' is None"),
+        (lambda d: d["accessors"][0].update(sparse={"count": 10**9}), "sparse without whole numbers"),
+        (lambda d: d["accessors"][0].update(type="MAT4"), "beyond its buffer view"),
+        (lambda d: d["accessors"][0].update(type="VEC2"), "VEC2"),
         (lambda d: d["nodes"][0].update(mesh=7), "number 7 of 1 meshes"),
         (lambda d: d["nodes"][0].update(scale=[1, 2]), "3 numbers"),
         (lambda d: d["nodes"][0].update(translation=[1e300, 0, 0]), "not finite"),
@@ -132,6 +141,7 @@ def test_bad_glbs_are_refused(tmp_path: Path, edit: Callable[[dict[str, Any]], o
         (b"v 0 0\nf 1 1 1\n", "line 1"),
         (b"v 0 0 0\nf 1 2 3\n", "outside 0..0"),
         (b"v 0 0 0\nf 1 1 -2\n", "line 2"),
+        (b"v 0 0 0\nvt # nothing\nf 1 1 1\n", "line 2 is 'vt # nothing'"),
         (b"v 0 0 nan\nf 1 1 1\n", "not finite"),
         (b"v 0 0 0\nf 1 1 99999999999999999999\n", "outside|line 2"),
         (b"\xff\xfe" * 100, "no triangles"),

@@ -98,8 +98,8 @@ def test_a_broken_step_never_reaches_the_asset(name: str, how: str, tiny_prior: 
     splats = read_splats(result.files["splats"])
     assert len(splats.means) > 50
     assert all(bool(torch.isfinite(part).all()) for part in (splats.means, splats.log_scales, splats.sh_dc))
-    assert result.asset.surface.stats["watertight"]
-    assert result.asset.surface.stats["iou"] > 0.6
+    assert result.asset.mesh_report["watertight"]
+    assert result.asset.mesh_report["iou"] > 0.6
 
 
 def test_a_scene_that_vanishes_again_and_again_ends_as_it_began(tiny_prior: ShapePrior) -> None:

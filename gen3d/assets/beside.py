@@ -1,0 +1,60 @@
+"""Files that another file names: opened only where they lie beside it or in folders below."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from gen3d.assets.material import Picture
+from gen3d.assets.reading import Reading
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA")
+"""What pictures beside a file may be, by Pillow's names."""
+
+
+def picture_beside(folder: Path | None, name: str, reading: Reading) -> Picture | None:
+    """The picture of that name; None, and a note, where there is none. Raises Malformed for one that is damaged."""
+    content = bytes_beside(folder, name, reading, "texture")
+    if content is None:
+        return None
+    return Picture.read(content, reading, FORMATS, PurePosixPath(name.replace("\\", "/")).name[:200])
+
+
+def is_beside(folder: Path | None, name: str) -> bool:
+    """Whether there is a file of that name that may be opened."""
+    return _found(folder, name) is not None
+
+
+def bytes_beside(folder: Path | None, name: str, reading: Reading, kind: str) -> bytes | None:
+    """The content of the file of that name; None, and a note that calls it a `kind`, where it is not there.
+
+    Of paths that lead elsewhere, absolute ones of another machine above all, the file's name alone is looked for.
+    """
+    path = _found(folder, name)
+    if path is None:
+        reading.leave_out(f"{kind} '{name[:80]}', which is not beside it", many=f"{kind}s '{name[:80]}'")
+        return None
+    try:
+        reading.spend("bytes", path.stat().st_size)
+        return path.read_bytes()
+    except OSError:
+        reading.leave_out(f"{kind} '{name[:80]}', which cannot be opened", many=f"{kind}s '{name[:80]}'")
+        return None
+
+
+def _found(folder: Path | None, name: str) -> Path | None:
+    """The file below `folder`, where it really lies there: neither `..` nor a link leads out."""
+    plain = PurePosixPath(name.strip().strip('"').replace("\\", "/"))
+    if folder is None or not plain.name or "\0" in name:
+        return None
+    candidates = [plain.name]
+    if not plain.is_absolute() and ".." not in plain.parts and ":" not in plain.parts[0]:
+        candidates.insert(0, str(plain))
+    try:
+        root = folder.resolve()
+        for candidate in candidates:
+            path = (root / candidate).resolve()
+            if path.is_relative_to(root) and path.is_file():
+                return path
+    except (OSError, RuntimeError, ValueError):  # loops of links, names that are too long
+        return None
+    return None
