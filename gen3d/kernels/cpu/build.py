@@ -1,10 +1,17 @@
 """Compiles `src/*.cpp` into one shared library per instruction set: `python -m gen3d.kernels.cpu.build`.
 
+A wheel and an editable install bring their libraries: setup.py builds them. In a checkout the command builds them
+anew, beside the sources; elsewhere it builds where the loader does when they are missing, in the user's cache, as an
+installed package is nobody's to write to. With `--sanitize` a checkout gets, beside those, libraries that end the
+process at the first access outside of an array or undefined operation, and the command says how to run the tests with
+them.
+
 Uses the standard library alone and imports nothing of gen3d, so that setup.py can load it by path.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 import os
@@ -14,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +42,14 @@ ISA_FLAGS = {
     "avx2": ["-mavx2", "-mfma", "-mbmi2"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2"],
 }
+# Beside what "undefined" means to the compilers, conversions of numbers that no integer can hold.
+SANITIZER_FLAGS = shlex.split(
+    "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all"
+)
+SANITIZED_DIR = PACKAGE_LIBRARY_DIR / "sanitized"
+FOLDER_VARIABLE = "GEN3D_KERNELS_FOLDER"
+"""The environment variable that names a folder of libraries to load instead of the package's and the cache's."""
+
 COMPILE_TIMEOUT = 300  # seconds
 
 
@@ -57,6 +73,29 @@ def sources_digest() -> str:
         if path.suffix in {".cpp", ".h"}:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def is_checkout() -> bool:
+    """Whether this is the source tree, and not an installed package."""
+    return (SOURCE_DIR.parents[3] / "setup.py").is_file()
+
+
+def cache_folder() -> Path:
+    """The folder in the user's cache for libraries of the present sources.
+
+    Raises BuildError where the user has no cache: no home folder and no `XDG_CACHE_HOME`.
+    """
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        if sys.platform == "darwin":
+            root = Path.home() / "Library" / "Caches"
+        else:
+            root = chosen if chosen.is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise BuildError("this user has no home folder to keep them in; set XDG_CACHE_HOME to a folder") from error
+    # Checkouts at different paths do not overwrite one another's libraries.
+    place = hashlib.sha256(str(SOURCE_DIR).encode()).hexdigest()[:8]
+    return root / "gen3d" / f"kernels-{place}" / sources_digest()[:16]
 
 
 def is_current(folder: Path) -> bool:
@@ -103,7 +142,7 @@ def openmp_flags(compiler: list[str]) -> list[str]:
     return []
 
 
-def build(folder: Path = PACKAGE_LIBRARY_DIR) -> list[Path]:
+def build(folder: Path, extra_flags: Sequence[str] = ()) -> list[Path]:
     """Compiles a library per instruction set into `folder`, in parallel, and returns their paths.
 
     Each appears complete or not at all. An instruction set that the compiler does not know is left out with a warning.
@@ -122,7 +161,7 @@ def build(folder: Path = PACKAGE_LIBRARY_DIR) -> list[Path]:
         def compile_one(isa: str) -> BuildError | None:
             output = Path(scratch) / library_name(isa)
             try:
-                _run([*compiler, *COMMON_FLAGS, *ISA_FLAGS[isa], *sources, *openmp, "-o", str(output)])
+                _run([*compiler, *COMMON_FLAGS, *ISA_FLAGS[isa], *extra_flags, *sources, *openmp, "-o", str(output)])
             except BuildError as error:
                 return error
             return None
@@ -134,10 +173,11 @@ def build(folder: Path = PACKAGE_LIBRARY_DIR) -> list[Path]:
             raise errors["baseline"]
         built = []
         for isa, error in errors.items():
+            target = folder / library_name(isa)
             if error:
                 logger.warning("The %s kernels were left out: %s", isa, error)
+                target.unlink(missing_ok=True)  # that of older sources
                 continue
-            target = folder / library_name(isa)
             os.replace(Path(scratch) / target.name, target)
             built.append(target)
         stamp = Path(scratch) / DIGEST_FILE
@@ -146,11 +186,49 @@ def build(folder: Path = PACKAGE_LIBRARY_DIR) -> list[Path]:
     return built
 
 
+def sanitizer_environment(folder: Path) -> dict[str, str]:
+    """The environment variables with which a Python process loads the sanitised libraries in `folder`.
+
+    The runtime of the sanitiser has to be there before Python allocates anything. Python and PyTorch keep memory until
+    they end, which is no leak.
+    """
+    compiler = find_compiler()
+    runtimes = []
+    for name in ("libasan.so", "libstdc++.so"):
+        found = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        runtimes.append(str(Path(found.stdout.strip()).resolve()))
+    return {
+        FOLDER_VARIABLE: str(folder),
+        "LD_PRELOAD": " ".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compiles the native kernels.")
+    parser.add_argument("--sanitize", action="store_true", help="build what stops at the first access out of bounds")
+    options = parser.parse_args()
+    if options.sanitize and not is_checkout():
+        parser.error("sanitised kernels are built in a checkout of gen3d, not in an installed package")
+    try:
+        if options.sanitize:
+            built = build(SANITIZED_DIR, SANITIZER_FLAGS)
+        else:
+            built = build(PACKAGE_LIBRARY_DIR if is_checkout() else cache_folder())
+        for path in built:
+            logger.info("built %s", path)
+        if options.sanitize:
+            variables = " ".join(
+                f"{name}={shlex.quote(value)}" for name, value in sanitizer_environment(SANITIZED_DIR).items()
+            )
+            logger.info("run the tests with: %s python -m pytest tests/kernels tests/rendering", variables)
+    except (BuildError, OSError) as error:
+        logger.error("The native kernels were not built: %s", error)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        for path in build():
-            logger.info("built %s", path)
-    except BuildError as error:
-        logger.error("The native kernels were not built: %s", error)
-        sys.exit(1)
+    sys.exit(main())

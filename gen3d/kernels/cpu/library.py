@@ -1,15 +1,16 @@
 """Finds, or builds once, the compiled kernels that suit this processor, and loads them with ctypes.
 
-`GEN3D_KERNELS` forces a choice: `torch` (no native kernels), `baseline`, `avx2` or `avx512`.
+The libraries come with the package. Where they are missing, or older than the sources beside them, they are built into
+the user's cache; nothing is ever written into the package. `GEN3D_KERNELS` forces a choice: `torch` (no native
+kernels), `baseline`, `avx2` or `avx512`. `GEN3D_KERNELS_FOLDER` names a folder of libraries to load instead, such as
+sanitised ones.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
-import sys
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "GEN3D_KERNELS"
 CHOICES = ("torch", *build.ISA_FLAGS)
+
+ABI_VERSION = 1
+"""The interface that this package calls: `gen3d_abi_version()` of src/cpu.cpp, which grows with every change of it."""
+
 _CPU_LEVELS = ("baseline", "avx2", "avx512")  # what gen3d_cpu_level() returns counts from here
 
 
@@ -60,13 +65,13 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, None
     try:
         folder = _library_folder()
-        baseline = ctypes.CDLL(str(folder / build.library_name("baseline")))
+        baseline = _open(folder / build.library_name("baseline"))
     except (build.BuildError, OSError) as error:
         if forced:
             raise UsageError(f"{ENVIRONMENT_VARIABLE} asks for {forced!r}, which did not load: {error}") from error
         warnings.warn(
             f"The native kernels are not available, so rendering falls back to PyTorch, which is 20 to 50 times "
-            f"slower; install g++ or clang++ and run `python -m gen3d.kernels.cpu.build`. Reason: {error}",
+            f"slower: {error}. With g++ or clang++ installed, `python -m gen3d.kernels.cpu.build` builds them.",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -81,7 +86,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         if not path.is_file():
             continue
         try:
-            loaded = ctypes.CDLL(str(path))
+            loaded = _open(path)
         except OSError as error:
             logger.warning("The %s kernels did not load, a simpler build is used instead: %s", isa, error)
             continue
@@ -93,29 +98,35 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     )
 
 
-def _library_folder() -> Path:
-    """A folder with current libraries: the package's own, or one for this user; built now when neither is current."""
-    cache = _user_cache_dir() / build.sources_digest()[:16]
-    for folder in (build.PACKAGE_LIBRARY_DIR, cache):
-        if build.is_current(folder):
-            return folder
-    logger.info("Compiling the native kernels, which takes a few seconds and happens once.")
+def _open(path: Path) -> ctypes.CDLL:
+    """Raises OSError for a file that is no library, or one with another interface than this package calls."""
+    kernels = ctypes.CDLL(str(path))
     try:
-        build.build(build.PACKAGE_LIBRARY_DIR)
+        version = int(kernels.gen3d_abi_version())
+    except AttributeError:
+        version = 0  # the first ones did not say
+    if version != ABI_VERSION:
+        raise OSError(
+            f"{path} has version {version} of the kernels' interface and this package calls version {ABI_VERSION}: "
+            f"it was built from other sources, so build it again, or reinstall gen3d"
+        )
+    return kernels
+
+
+def _library_folder() -> Path:
+    """A folder with libraries of the present sources: the package's own, or one in the user's cache, built now where
+    there is none; or the one that the environment names, whatever it holds.
+    """
+    named = os.environ.get(build.FOLDER_VARIABLE)
+    if named:
+        return Path(named)
+    if build.is_current(build.PACKAGE_LIBRARY_DIR):
         return build.PACKAGE_LIBRARY_DIR
-    except OSError:  # an installation the user cannot write to
+    cache = build.cache_folder()
+    if not build.is_current(cache):
+        logger.info("Compiling the native kernels, which takes a few seconds and happens once.")
         build.build(cache)
-        return cache
-
-
-def _user_cache_dir() -> Path:
-    if sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    # Checkouts at different paths do not overwrite one another's libraries.
-    place = hashlib.sha256(str(build.SOURCE_DIR).encode()).hexdigest()[:8]
-    return root / "gen3d" / f"kernels-{place}"
+    return cache
 
 
 def _declare_splats(kernels: ctypes.CDLL) -> None:

@@ -9,17 +9,30 @@ import torch
 from torch import Tensor
 
 from gen3d.errors import UsageError
+from gen3d.kernels.cpu import checks
 from gen3d.kernels.cpu import library as native
+from gen3d.kernels.cpu.checks import room
 
 
 def rasterize(
     vertices: Tensor, faces: Tensor, projections: Tensor, width: int, height: int, near: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `reference.mesh.rasterize`; vertices float32, faces int32, projections float64, all contiguous."""
+    """See `reference.mesh.rasterize`; vertices float32, faces int32, projections float64, all contiguous.
+
+    Faces that name no vertex, or whose corners are not finite on the image, are not drawn.
+    """
     views = len(projections)
-    face = torch.empty(views, height, width, dtype=torch.int32)
-    bary = torch.empty(views, height, width, 3)
-    depth = torch.empty(views, height, width)
+    expected: dict[str, tuple[Tensor, torch.dtype, tuple[int | None, ...]]] = {
+        "vertices": (vertices, torch.float32, (None, 3)),
+        "faces": (faces, torch.int32, (None, 3)),
+        "projections": (projections, torch.float64, (views, 3, 4)),
+    }
+    for name, (tensor, dtype, shape) in expected.items():
+        checks.check_memory(name, tensor, dtype, shape)
+    checks.check_count(max(len(vertices), len(faces)), "vertices or faces")
+    checks.check_count(max(width, height), "pixels along a side")
+    face = room(views, height, width, dtype=torch.int32)
+    bary, depth = room(views, height, width, 3), room(views, height, width)
     _library().gen3d_mesh_rasterize(
         len(vertices), len(faces), views, vertices.data_ptr(), faces.data_ptr(), projections.data_ptr(),
         width, height, near, face.data_ptr(), bary.data_ptr(), depth.data_ptr(), torch.get_num_threads(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from torch.autograd.function import once_differentiable
 
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras
+from gen3d.kernels.cpu import checks
 from gen3d.kernels.cpu import library as native
+from gen3d.kernels.cpu.checks import room
 from gen3d.kernels.reference.splats import TILE, Rendered
 
 _SPLAT_FLOATS, _SLOT_FLOATS = 16, 12  # sizes of ScreenSplat and of a gradient slot in src/splats.h
@@ -28,9 +31,29 @@ def rasterize(
     screen_grads: Tensor,
     views_seen: Tensor,
 ) -> Rendered:
-    """See `reference.splats.rasterize`. Raises UsageError for other tensors than float32 on the CPU."""
+    """See `reference.splats.rasterize`. Raises UsageError for other tensors than float32 on the CPU.
+
+    A Gaussian whose place or extent on the image is not finite is not drawn and gets no gradient.
+    """
     images: Rendered = _Rasterizer.apply(means, quats, scales, opacities, colors, cameras, screen_grads, views_seen)
     return images
+
+
+def _check(parameters: Sequence[Tensor], views: int, screen_grads: Tensor, views_seen: Tensor) -> None:
+    checks.check_float32("splat", "use the splat backend 'auto'", *parameters, screen_grads)
+    means, quats, scales, opacities, colors = parameters
+    n = len(means)
+    shapes: dict[str, tuple[Tensor, tuple[int | None, ...]]] = {
+        "means": (means, (n, 3)),
+        "quaternions": (quats, (n, 4)),
+        "scales": (scales, (n, 3)),
+        "opacities": (opacities, (n,)),
+        "colours": (colors, (n, 3) if colors.ndim == 2 else (views, n, 3)),
+        "gradients on the image": (screen_grads, (n,)),
+        "counts of views": (views_seen, (n,)),
+    }
+    for name, (tensor, shape) in shapes.items():
+        checks.check_shape(f"Gaussians' {name}", tensor, shape)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -56,23 +79,19 @@ class _Rasterizer(torch.autograd.Function):
         kernels = native.library()
         if kernels is None:
             raise UsageError("The native kernels are not available; use the splat backend 'torch'.")
-        for tensor in parameters:
-            if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
-                raise UsageError(
-                    f"The native splat kernels take float32 tensors on the CPU, not {tensor.dtype} on "
-                    f"{tensor.device}; use the splat backend 'auto'."
-                )
+        _check(parameters, len(cameras), screen_grads, views_seen)
         means, quats, scales, opacities, colors = (tensor.detach().contiguous() for tensor in parameters)
         n, views, height, width = len(means), len(cameras), cameras.height, cameras.width
         tiles = -(-height // TILE) * -(-width // TILE)
         threads = torch.get_num_threads()
-        rgb = torch.empty(views, height, width, 3)
-        alpha, depth = torch.empty(views, height, width, 1), torch.empty(views, height, width, 1)
-        row_ends = torch.empty(views, tiles * TILE, dtype=torch.int32)
-        tile_starts = torch.empty(views, tiles + 1, dtype=torch.int32)
-        slots = torch.empty(views, n + 1, dtype=torch.int32)
-        splats = torch.empty(views, n, _SPLAT_FLOATS)
-        touched = torch.empty(views, n, dtype=torch.int32)  # tiles per Gaussian
+        checks.check_count(max(tiles * TILE, width, height), "tiles or pixels along a side")
+        rgb = room(views, height, width, 3)
+        alpha, depth = room(views, height, width, 1), room(views, height, width, 1)
+        row_ends = room(views, tiles * TILE, dtype=torch.int32)
+        tile_starts = room(views, tiles + 1, dtype=torch.int32)
+        slots = room(views, n + 1, dtype=torch.int32)
+        splats = room(views, n, _SPLAT_FLOATS)
+        touched = room(views, n, dtype=torch.int32)  # tiles per Gaussian
         native_cameras, entries = _native_cameras(cameras), []
         for v, camera in enumerate(native_cameras):
             view_colors = colors if colors.ndim == 2 else colors[v]
@@ -84,7 +103,7 @@ class _Rasterizer(torch.autograd.Function):
                     f"{n} Gaussians cover {count} tiles at {width}x{height} pixels, too many to sort; "
                     f"render smaller images or fewer, smaller Gaussians."
                 )
-            listed = torch.empty(count, 2, dtype=torch.int32)
+            listed = room(count, 2, dtype=torch.int32)
             lists = [tile_starts[v].data_ptr(), listed.data_ptr()]
             kernels.gen3d_splats_bin(n, *screen, width, height, slots[v].data_ptr(), *lists)
             images = [image[v].data_ptr() for image in (rgb, alpha, depth, row_ends)]
@@ -112,7 +131,7 @@ class _Rasterizer(torch.autograd.Function):
             lists = [splats[v].data_ptr(), tile_starts[v].data_ptr(), entries[v].data_ptr()]
             images = [image[v].data_ptr() for image in (*ctx.saved_tensors[5:], row_ends)]
             views = [_pointer(None if grad is None else grad[v]) for grad in image_grads]
-            slot_grads = torch.empty(len(entries[v]), _SLOT_FLOATS)
+            slot_grads = room(len(entries[v]), _SLOT_FLOATS)
             kernels.gen3d_splats_backward(
                 *lists, camera.width, camera.height, *images, *views, slot_grads.data_ptr(), ctx.threads
             )

@@ -1,4 +1,8 @@
-"""The C++ kernels of differentiable mesh rendering behind the signatures of `surface_reference`; float32, CPU."""
+"""The C++ kernels of differentiable mesh rendering behind the signatures of `surface_reference`; float32, CPU.
+
+NaN and infinities stay what they are in values and gradients; edges with such an end are not antialiased. What has
+other sizes than it should, or indices that leave what they point into, raises UsageError.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,20 @@ import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gen3d.errors import UsageError
+from gen3d.kernels.cpu import checks
 from gen3d.kernels.cpu import library as native
+from gen3d.kernels.cpu.checks import room
 from gen3d.kernels.reference.surface import Views
+
+_looked_at: WeakValueDictionary[int, Views] = WeakValueDictionary()
+"""Views whose indices were found to be in range, by their ids: they are drawn on several times."""
 
 
 def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
@@ -36,28 +46,34 @@ def antialias(
 def corners_of(faces: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Which corners of faces [F, 3] are at each of the rows: starts [rows + 1] and corners [3 F], int32, ascending."""
     flat = faces.reshape(-1).long()
-    starts = torch.zeros(rows + 1, dtype=torch.int64, device=faces.device)
+    starts = flat.new_zeros(rows + 1)
     starts[1:] = torch.bincount(flat, minlength=rows).cumsum(0)
     return starts.int(), flat.argsort(stable=True).int()
 
 
 def _check(*tensors: Tensor) -> None:
-    for tensor in tensors:
-        if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
-            raise UsageError(
-                f"The native mesh kernels take float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}; "
-                f"use the surface backend 'auto'."
-            )
+    checks.check_float32("mesh", "use the surface backend 'auto'", *tensors)
+
+
+def _check_views(views: Views) -> None:
+    if _looked_at.get(id(views)) is not views:
+        checks.check_views(views)
+        _looked_at[id(views)] = views
 
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
         _check(vertices, attributes)
+        _check_views(views)
+        checks.check_shape("vertices", vertices, (len(views.corner_starts) - 1, 3))
+        checks.check_shape("attributes", attributes, (None, None))
+        checks.check_shape("faces of the attributes", attribute_faces, tuple(views.faces.shape))
+        checks.check_indices("faces of the attributes", attribute_faces, len(attributes))
         kernels, attributes = _library(), attributes.contiguous()
-        own = attribute_faces is views.faces
+        own = attribute_faces is views.faces and len(attributes) == len(vertices)
         attribute_faces = attribute_faces.int().contiguous()
-        values = torch.empty(len(views.pixels), attributes.shape[1])
+        values = room(len(views.pixels), attributes.shape[1])
         kernels.gen3d_surface_interpolate(
             len(views.pixels), views.pixels.data_ptr(), views.face.data_ptr(), views.bary.data_ptr(),
             attribute_faces.data_ptr(), attributes.data_ptr(), attributes.shape[1], values.data_ptr(),
@@ -94,18 +110,25 @@ class _Shade(torch.autograd.Function):
     def forward(
         ctx: Any, surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float
     ) -> Tensor:
-        _check(surface, *([] if colors is None else [colors]))
+        lights = lights.float()
+        _check(surface, lights, *([] if colors is None else [colors]))
+        _check_views(views)
+        checks.check_shape("lights", lights, (None, 3))
+        checks.check_shape("values of the surface", surface, (len(views.pixels), None))
+        if colors is not None:
+            checks.check_shape("colours", colors, (len(surface), None))
+        checks.require(surface.shape[1] >= 6, f"A surface has positions and normals, not {surface.shape[1]} channels.")
         surface, colors = surface.contiguous(), None if colors is None else colors.contiguous()
         channels = surface.shape[1] - 6 if colors is None else colors.shape[1]
         _, height, width = views.size
         ctx.shape = (len(surface), surface.shape[1], channels)
-        lights = lights.float().contiguous()
+        lights = lights.contiguous()
         ctx.threads = torch.get_num_threads()
         ctx.held = views, lights  # whose memory these point to
         ctx.seen = (views.pixels.data_ptr(), views.projections.data_ptr(), height * width)
         ctx.lit = (len(lights), lights.data_ptr(), ambient)
         ctx.save_for_backward(surface, colors)
-        values = torch.empty(len(surface), channels + 5)
+        values = room(len(surface), channels + 5)
         _library().gen3d_surface_shade(
             *ctx.shape, surface.data_ptr(), _pointer(colors), *ctx.seen, *ctx.lit, values.data_ptr(), ctx.threads
         )
@@ -131,18 +154,26 @@ class _Antialias(torch.autograd.Function):
         ctx: Any, values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int
     ) -> tuple[Tensor, ...]:
         _check(values, vertices)
+        _check_views(views)
+        checks.check_shape("vertices", vertices, (len(views.corner_starts) - 1, 3))
+        checks.check_shape("values", values, (len(views.pixels), None))
+        channels = values.shape[1]
+        checks.require(
+            min(parts, default=0) >= 0 and sum(parts) == channels and -1 <= alpha < channels,
+            f"{channels} channels cannot be drawn as images of {parts} channels with alpha in channel {alpha}.",
+        )
         values, vertices, threads = values.contiguous(), vertices.contiguous(), torch.get_num_threads()
         count, height, width = views.size
-        pair_edge = torch.empty(count, height, width, 2, dtype=torch.int32)
-        pair_reach = torch.empty(count, height, width, 2)
-        row_of = torch.empty(count, height, width, dtype=torch.int32)
-        images = [torch.empty(count, height, width, part) for part in parts]
-        scale = torch.empty(count, height, width)
+        pair_edge = room(count, height, width, 2, dtype=torch.int32)
+        pair_reach = room(count, height, width, 2)
+        row_of = room(count, height, width, dtype=torch.int32)
+        images = [room(count, height, width, part) for part in parts]
+        scale = room(count, height, width)
         _library().gen3d_surface_antialias(
             len(vertices), len(views.edges), vertices.data_ptr(), views.edges.data_ptr(),
             views.projections.data_ptr(), views.near, views.depth.data_ptr(), len(values), views.pixels.data_ptr(),
-            values.data_ptr(), values.shape[1], count, width, height, pair_edge.data_ptr(), pair_reach.data_ptr(),
-            alpha, row_of.data_ptr(), scale.data_ptr(), *_parts(images, parts), threads,
+            values.data_ptr(), channels, count, width, height, pair_edge.data_ptr(), pair_reach.data_ptr(), alpha,
+            row_of.data_ptr(), scale.data_ptr(), *_parts(images, parts), threads,
         )  # fmt: skip
         ctx.save_for_backward(values, vertices)
         ctx.set_materialize_grads(False)

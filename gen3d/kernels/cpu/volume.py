@@ -1,4 +1,8 @@
-"""The C++ kernels of volume rendering behind the signatures of `volume_reference`: float32, CPU, one derivative."""
+"""The C++ kernels of volume rendering behind the signatures of `volume_reference`: float32, CPU, one derivative.
+
+NaN in gives NaN out, as in PyTorch; infinite coordinates take the values at the border; rays that are not finite miss
+the cube. What has other sizes than it should raises UsageError.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.kernels.cpu import checks
 from gen3d.kernels.cpu import library as native
+from gen3d.kernels.cpu.checks import room
+from gen3d.kernels.dispatch import HASH_FEATURES
 
-_MAX_POINTS = 2**31 - 1
+_MAX_MARKS = 2**29  # words of 64 steps, for all rays of a call: 4 GB
 
 
 def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> Tensor:
@@ -55,22 +62,27 @@ def march(
 
     occupied: [S, S, S] and coarse: bool, z first. The rest is as in `volume_reference.march`.
     """
+    _check(origins, directions, jitter)
+    checks.check_march(origins, directions, occupied, coarse, step, jitter)
     origins, directions, jitter = (tensor.contiguous() for tensor in (origins, directions, jitter))
     occupied, coarse = occupied.contiguous(), coarse.contiguous()
     rays, threads = len(origins), torch.get_num_threads()
     words = int(12**0.5 / step) // 64 + 1  # the diagonal of the cube is the longest way through it
-    hits = torch.empty(rays, words, dtype=torch.int64)
-    counts = torch.empty(rays, dtype=torch.int64)
+    if rays * words > _MAX_MARKS:
+        raise Gen3DError(f"{rays} rays in steps of {step:.3g} are too many for one call; take longer steps.")
+    hits = room(rays, words, dtype=torch.int64)
+    counts = room(rays, dtype=torch.int64)
     common = (rays, origins.data_ptr(), directions.data_ptr(), jitter.data_ptr(), step)
     _library().gen3d_volume_march(
         *common, occupied.data_ptr(), len(occupied), coarse.data_ptr(), len(coarse), words, hits.data_ptr(),
         counts.data_ptr(), threads,
     )  # fmt: skip
-    offsets = torch.zeros(rays + 1, dtype=torch.int64)
+    offsets = torch.zeros(rays + 1, dtype=torch.int64, device="cpu")
     torch.cumsum(counts, 0, out=offsets[1:])
     samples = int(offsets[-1])
-    positions, t, delta = torch.empty(samples, 3), torch.empty(samples), torch.empty(samples)
-    ray = torch.empty(samples, dtype=torch.int64)
+    checks.check_count(samples, "samples")
+    positions, t, delta = room(samples, 3), room(samples), room(samples)
+    ray = room(samples, dtype=torch.int64)
     _library().gen3d_volume_samples(
         *common, words, hits.data_ptr(), offsets.data_ptr(), positions.data_ptr(), t.data_ptr(), delta.data_ptr(),
         ray.data_ptr(), threads,
@@ -114,14 +126,15 @@ class _HashGrid:
 
     def __init__(self, points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> None:
         _check(points, table)
+        checks.check_hash_grid(points, table, resolutions, HASH_FEATURES)
         self.shape, self.threads = table.shape, torch.get_num_threads()
-        self.resolutions = torch.tensor(resolutions, dtype=torch.int32)
+        self.resolutions = torch.tensor(resolutions, dtype=torch.int32, device="cpu")
 
     def encode(self, points: Tensor, table: Tensor, jacobian: bool = False) -> tuple[Tensor, Tensor | None]:
         levels, rows, features = self.shape
         points, table = points.contiguous(), table.contiguous()
-        out = torch.empty(len(points), levels * features)
-        slopes = torch.empty(len(points), levels * features, 3) if jacobian else None
+        out = room(len(points), levels * features)
+        slopes = room(len(points), levels * features, 3) if jacobian else None
         _library().gen3d_volume_hash(
             len(points), points.data_ptr(), table.data_ptr(), levels, rows, features, self.resolutions.data_ptr(),
             out.data_ptr(), _pointer(slopes), self.threads,
@@ -129,7 +142,7 @@ class _HashGrid:
         return out, slopes
 
     def table_grad(self, points: Tensor, out_grad: Tensor, jacobian_grad: Tensor | None) -> Tensor:
-        points, grad = points.contiguous(), torch.empty(self.shape)
+        points, grad = points.contiguous(), room(*self.shape)
         _library().gen3d_volume_hash_table_backward(
             len(points), points.data_ptr(), *self.shape, self.resolutions.data_ptr(), out_grad.data_ptr(),
             _pointer(jacobian_grad), grad.data_ptr(), self.threads,
@@ -152,10 +165,11 @@ class _LatticeEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, lattice: Tensor) -> Tensor:
         _check(points, lattice)
+        checks.check_lattice(points, lattice)
         points, values = points.contiguous(), lattice.movedim(1, -1).contiguous()
         ctx.save_for_backward(points, values)
         ctx.threads = torch.get_num_threads()
-        out = torch.empty(len(points), len(values) * values.shape[-1])
+        out = room(len(points), len(values) * values.shape[-1])
         _library().gen3d_volume_lattice(
             len(points), points.data_ptr(), values.data_ptr(), *_sizes(values), out.data_ptr(), ctx.threads
         )
@@ -181,9 +195,12 @@ class _Composite(torch.autograd.Function):
         ctx: Any, opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         _check(opacity, values)
+        checks.check_shape("opacities of the samples", opacity, (None,))
+        checks.check_shape("values of the samples", values, (len(opacity), None))
+        checks.check_offsets("offsets of the samples", offsets, len(opacity))
         opacity, values, offsets = opacity.contiguous(), values.contiguous(), offsets.long().contiguous()
         rays, channels = len(offsets) - 1, values.shape[1]
-        out, alpha, weights = torch.empty(rays, channels), torch.empty(rays), torch.empty_like(opacity)
+        out, alpha, weights = room(rays, channels), room(rays), torch.empty_like(opacity)
         ctx.save_for_backward(opacity, values, offsets)
         ctx.set_materialize_grads(False)
         ctx.is_alpha, ctx.threads = is_alpha, torch.get_num_threads()
@@ -199,7 +216,7 @@ class _Composite(torch.autograd.Function):
         opacity, values, offsets = ctx.saved_tensors
         out_grad, alpha_grad, weights_grad = (None if grad is None else grad.contiguous() for grad in grads)
         if out_grad is None:
-            out_grad = torch.zeros(len(offsets) - 1, values.shape[1])
+            out_grad = values.new_zeros(len(offsets) - 1, values.shape[1])
         opacity_grad, values_grad = torch.empty_like(opacity), torch.empty_like(values)
         _library().gen3d_volume_composite_backward(
             len(offsets) - 1, offsets.data_ptr(), opacity.data_ptr(), ctx.is_alpha, values.data_ptr(),
@@ -215,9 +232,13 @@ class _CompositeField(torch.autograd.Function):
         ctx: Any, outputs: Tensor, t: Tensor, delta: Tensor, offsets: Tensor, gain: float, density: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         _check(outputs, t, delta)
+        checks.check_shape("outputs of the field", outputs, (None, 4))
+        for name, numbers in (("distances", t), ("lengths", delta)):
+            checks.check_shape(f"{name} of the samples", numbers, (len(outputs),))
+        checks.check_offsets("offsets of the samples", offsets, len(outputs))
         outputs, t, delta, offsets = (tensor.contiguous() for tensor in (outputs, t, delta, offsets.long()))
         rays = len(offsets) - 1
-        out, alpha, weights = torch.empty(rays, 4), torch.empty(rays), torch.empty(len(outputs))
+        out, alpha, weights = room(rays, 4), room(rays), room(len(outputs))
         ctx.save_for_backward(outputs, t, delta, offsets)
         ctx.set_materialize_grads(False)
         ctx.activation, ctx.threads = (gain, density), torch.get_num_threads()
@@ -233,7 +254,7 @@ class _CompositeField(torch.autograd.Function):
         outputs, t, delta, offsets = ctx.saved_tensors
         out_grad, alpha_grad, weights_grad = (None if grad is None else grad.contiguous() for grad in grads)
         if out_grad is None:
-            out_grad = torch.zeros(len(offsets) - 1, 4)
+            out_grad = outputs.new_zeros(len(offsets) - 1, 4)
         outputs_grad = torch.empty_like(outputs)
         _library().gen3d_volume_field_backward(
             len(offsets) - 1, offsets.data_ptr(), outputs.data_ptr(), delta.data_ptr(), t.data_ptr(), *ctx.activation,
@@ -243,14 +264,8 @@ class _CompositeField(torch.autograd.Function):
 
 
 def _check(*tensors: Tensor) -> None:
-    for tensor in tensors:
-        if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
-            raise UsageError(
-                f"The native volume kernels take float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}; "
-                f"pass `reference=True`."
-            )
-    if len(tensors[0]) > _MAX_POINTS:
-        raise Gen3DError(f"{len(tensors[0])} samples are too many for one call; render smaller images or fewer views.")
+    checks.check_float32("volume", "pass `reference=True`", *tensors)
+    checks.check_count(len(tensors[0]), "samples")
 
 
 def _sizes(values: Tensor) -> tuple[int, ...]:

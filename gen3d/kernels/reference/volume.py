@@ -147,7 +147,8 @@ def march(
     `rendering.occupancy.OccupancyGrid.march`.
     """
     enter, leave = box_span(origins, directions)
-    steps = int(((leave - enter).amax() / step).ceil().clamp(min=0)) if len(origins) else 0
+    length = torch.nan_to_num(leave - enter, nan=0.0)  # a ray that is not finite misses the cube
+    steps = int((length.amax() / step).ceil().clamp(min=0)) if len(origins) else 0
     k = torch.arange(steps, device=origins.device)
     t = enter[:, None] + (k + jitter[:, None]) * step  # [R, K]
     position = origins[:, None] + t[..., None] * directions[:, None]

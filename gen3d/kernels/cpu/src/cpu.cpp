@@ -1,7 +1,12 @@
-// Which of the instruction-set builds of this library the processor and the operating system can run.
+// What a caller asks before it calls anything else: which interface this is, and which build of it the processor can run.
 #include "simd.h"
 
-// 0: baseline, 1: AVX2 + FMA, 2: AVX-512 (F, BW, DQ, VL).
+// Grows whenever an exported function or a structure that crosses the interface changes; `ABI_VERSION` of
+// gen3d/kernels/cpu/library.py is the number that the Python side was written for.
+GEN3D_API int32_t gen3d_abi_version() { return 1; }
+
+// Which of the instruction-set builds the processor and the operating system can run: 0 the baseline, 1 also AVX2 + FMA,
+// 2 also AVX-512 (F, BW, DQ, VL).
 GEN3D_API int32_t gen3d_cpu_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

@@ -42,21 +42,23 @@ struct Span {
     int first, last;
 };
 
-// Integer pixel indices whose centres (+0.5) can lie in [low, high], inside [first, last].
+// Integer pixel indices whose centres (+0.5) can lie in [low, high], inside [first, last]: all of them for NaN, which
+// std::max and std::min drop as their second argument.
 Span clamp_span(double low, double high, int first, int last) {
-    const double begin = std::max(std::ceil(low - 0.5 - kSlack), static_cast<double>(first));
-    const double end = std::min(std::floor(high - 0.5 + kSlack), static_cast<double>(last));
+    const double begin = std::max(static_cast<double>(first), std::ceil(low - 0.5 - kSlack));
+    const double end = std::min(static_cast<double>(last), std::floor(high - 0.5 + kSlack));
     return {static_cast<int>(std::min(begin, last + 1.0)), static_cast<int>(std::max(end, first - 1.0))};
 }
 
-// Narrows a row to where a x + r >= 0, with a pixel to spare: the exact test follows for every pixel.
+// Narrows a row to where a x + r >= 0, with a pixel to spare: the exact test follows for every pixel. NaN narrows
+// nothing.
 void narrow(Span& span, double a, double r) {
     if (a == 0.0) return;
     const double root = -r / a;
     if (a > 0.0) {
-        span.first = static_cast<int>(std::max<double>(span.first, std::min(std::floor(root) - 1.0, span.last + 1.0)));
+        span.first = static_cast<int>(std::max<double>(span.first, std::min(span.last + 1.0, std::floor(root) - 1.0)));
     } else {
-        span.last = static_cast<int>(std::min<double>(span.last, std::max(std::ceil(root) + 1.0, span.first - 1.0)));
+        span.last = static_cast<int>(std::min<double>(span.last, std::max(span.first - 1.0, std::ceil(root) + 1.0)));
     }
 }
 
@@ -66,6 +68,11 @@ struct Image {
     float* bary;     // [H, W, 3]; holds u_i until `resolve`
     float* depth;    // [H, W]; holds 1 / z until `resolve`
 };
+
+// Whether the corners of a face are vertices: those of untrusted meshes may be any numbers.
+bool names_vertices(const int32_t* face, int64_t vertex_count) {
+    return std::min({face[0], face[1], face[2]}) >= 0 && std::max({face[0], face[1], face[2]}) < vertex_count;
+}
 
 void draw_triangle(const Vertex* vertices, const int32_t* face, int32_t id, int row_first, int row_last,
                    double near_plane, const Image& image) {
@@ -84,7 +91,7 @@ void draw_triangle(const Vertex* vertices, const int32_t* face, int32_t id, int 
     Edge e0 = edge_between(p1, p2), e1 = edge_between(p2, p0), e2 = edge_between(p0, p1);
     const double det = p0.x * e0.a + p0.y * e0.b + p0.z * e0.c;
     const Rounding rounding = rounding_of(p0, p1, p2, image.width, image.height);
-    if (!(std::fabs(det) > rounding.determinant)) return;
+    if (!(std::fabs(det) > rounding.determinant)) return;  // nor a triangle that is not finite
     if (det < 0.0) {  // seen from behind: the surface is two-sided
         e0 = {-e0.a, -e0.b, -e0.c}, e1 = {-e1.a, -e1.b, -e1.c}, e2 = {-e2.a, -e2.b, -e2.c};
     }
@@ -127,9 +134,10 @@ void resolve(const Image& image, int64_t first, int64_t last) {
 
 }  // namespace
 
-// Rasterises one mesh into `images` views. vertices [V, 3], faces [F, 3] with 0 <= index < V, projections
-// [images, 3, 4] = K times world-to-camera in OpenCV axes. Outputs, row 0 at the top: face [images, H, W] (-1 where
-// empty), bary [images, H, W, 3] and depth [images, H, W] (both 0 where empty).
+// Rasterises one mesh into `images` views. vertices [V, 3], faces [F, 3], projections [images, 3, 4] = K times
+// world-to-camera in OpenCV axes. Faces with a corner that is not in 0..V - 1, or not finite on the image, are not drawn.
+// Outputs, row 0 at the top: face [images, H, W] (-1 where empty), bary [images, H, W, 3] and depth [images, H, W] (both
+// 0 where empty).
 extern "C" __attribute__((visibility("default"))) void gen3d_mesh_rasterize(
     int64_t vertex_count, int64_t face_count, int64_t images, const float* vertices, const int32_t* faces,
     const double* projections, int64_t width, int64_t height, double near_plane, int32_t* face_out, float* bary_out,
@@ -164,6 +172,7 @@ extern "C" __attribute__((visibility("default"))) void gen3d_mesh_rasterize(
                 std::fill(image.depth + first * width, image.depth + last * width, 0.0f);
                 const Vertex* view_vertices = transformed.data() + view * vertex_count;
                 for (int64_t f = 0; f < face_count; ++f) {
+                    if (!names_vertices(faces + 3 * f, vertex_count)) continue;
                     draw_triangle(view_vertices, faces + 3 * f, static_cast<int32_t>(f), static_cast<int>(first),
                                   static_cast<int>(last - 1), near_plane, image);
                 }

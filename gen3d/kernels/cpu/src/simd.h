@@ -23,6 +23,7 @@ constexpr int kLanes = 4;  // SSE2 and NEON
 
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t LaneInts __attribute__((vector_size(kLanes * sizeof(int32_t))));  // also a mask: 0 or -1 per lane
+typedef uint32_t LaneBits __attribute__((vector_size(kLanes * sizeof(uint32_t))));  // wraps around
 typedef float Quad __attribute__((vector_size(4 * sizeof(float))));
 typedef int32_t QuadInts __attribute__((vector_size(4 * sizeof(int32_t))));
 
@@ -38,7 +39,8 @@ GEN3D_INLINE void store(float* to, Lanes value) { std::memcpy(to, &value, sizeof
 
 GEN3D_INLINE Lanes select(LaneInts mask, Lanes yes, Lanes no) { return mask ? yes : no; }
 
-GEN3D_INLINE Lanes min(Lanes a, float b) { return select(a < broadcast(b), a, broadcast(b)); }
+// NaN where `a` is.
+GEN3D_INLINE Lanes min(Lanes a, float b) { return select(a > broadcast(b), broadcast(b), a); }
 
 // Lane i holds first + i.
 GEN3D_INLINE Lanes ramp(float first) {
@@ -58,9 +60,9 @@ GEN3D_INLINE bool any(LaneInts mask) {
 GEN3D_INLINE Lanes exp2_lanes(Lanes x) {
   // Adding 1.5 * 2^23 leaves round(x) in the low mantissa bits: a conversion to integers that costs one addition.
   constexpr float kRound = 12582912.0f;
-  constexpr int32_t kRoundBits = 0x4B400000;
+  constexpr uint32_t kRoundBits = 0x4B400000;
   const Lanes shifted = x + kRound;
-  const LaneInts whole = (LaneInts)shifted - kRoundBits;
+  const LaneBits whole = (LaneBits)shifted - kRoundBits;
   const Lanes part = x - (shifted - kRound);  // -0.5 .. 0.5
   Lanes p = broadcast(1.5403530e-4f);         // Taylor series of 2^part
   p = p * part + 1.3333558e-3f;
@@ -69,7 +71,7 @@ GEN3D_INLINE Lanes exp2_lanes(Lanes x) {
   p = p * part + 2.4022651e-1f;
   p = p * part + 6.9314718e-1f;
   p = p * part + 1.0f;
-  return (Lanes)((LaneInts)p + (whole << 23));
+  return (Lanes)((LaneBits)p + (whole << 23));
 }
 
 // Folds a register to four partial sums.

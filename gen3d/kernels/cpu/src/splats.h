@@ -1,5 +1,8 @@
 // 3D Gaussian splatting (Kerbl et al. 2023) on the CPU: the records that projection, binning and compositing share.
 //
+// Numbers may be anything: a Gaussian whose place or extent on the image is not finite is not drawn, and its gradients
+// are zero. Counts and shapes are trusted: the Python caller allocates by them.
+//
 // The constants and the order of operations are gsplat's, so that the two agree; `gen3d/kernels/reference.py` states
 // the same mathematics in PyTorch.
 #pragma once

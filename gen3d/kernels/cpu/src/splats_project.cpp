@@ -91,12 +91,13 @@ GEN3D_INLINE Linearised linearise(const Gaussian& gaussian, CameraPoint point, c
   return l;
 }
 
-// Pixels whose centres lie in [centre - reach, centre + reach]; false when there are none (or a value is not finite).
+// Pixels whose centres lie in [centre - reach, centre + reach]; false when there are none, or a value is not finite.
 GEN3D_INLINE bool pixel_range(float centre, float reach, int size, int32_t* first, int32_t* last) {
   const float low = std::ceil(centre - reach - 0.5f), high = std::floor(centre + reach - 0.5f);
-  if (!(low <= high && high >= 0.0f && low <= static_cast<float>(size - 1))) return false;
-  *first = static_cast<int32_t>(std::max(low, 0.0f));
-  *last = static_cast<int32_t>(std::min(high, static_cast<float>(size - 1)));
+  if (!(low <= high && high >= 0.0f && low <= static_cast<float>(size - 1) && reach < INFINITY)) return false;
+  // The float nearest to the last pixel of an image wider than 2^24 may lie beyond it.
+  *first = std::min(static_cast<int32_t>(std::max(low, 0.0f)), size - 1);
+  *last = std::min(static_cast<int32_t>(std::min(high, static_cast<float>(size - 1))), size - 1);
   return true;
 }
 
@@ -195,17 +196,19 @@ GEN3D_INLINE float project_backward(const Gaussian& gaussian, float opacity, con
 }  // namespace gen3d
 
 // Projects every Gaussian; tiles_touched[count] is 0 for those not drawn, whose record is left untouched. Returns the
-// number of (Gaussian, tile) pairs.
+// number of (Gaussian, tile) pairs, which is more than can be sorted where the Gaussians themselves are.
 GEN3D_API int64_t gen3d_splats_project(int64_t count, const float* means, const float* quats, const float* scales,
                                        const float* opacities, const float* colors, const gen3d::SplatCamera* camera,
                                        gen3d::ScreenSplat* splats, int32_t* tiles_touched, int32_t threads) {
   using namespace gen3d;
+  if (count > INT32_MAX) return count;
   const ViewLimits limits = view_limits(*camera);
+  const bool has_pixels = camera->width > 0 && camera->height > 0;
   int64_t intersections = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : intersections)
   for (int64_t i = 0; i < count; ++i) {
     const Gaussian gaussian = {means + 3 * i, quats + 4 * i, scales + 3 * i};
-    tiles_touched[i] = project(gaussian, opacities[i], colors + 3 * i, *camera, limits, splats + i);
+    tiles_touched[i] = has_pixels ? project(gaussian, opacities[i], colors + 3 * i, *camera, limits, splats + i) : 0;
     intersections += tiles_touched[i];
   }
   return intersections;

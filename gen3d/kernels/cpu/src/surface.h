@@ -3,6 +3,9 @@
 // `gen3d/kernels/surface_reference.py` states the same mathematics in PyTorch. No kernel adds from two threads to one
 // number: sums run in an order that the mesh and the image alone decide, so results are the same bits for any number
 // of threads.
+//
+// Numbers may be anything: what is not finite stays so in values and gradients, and makes no index. Indices and sizes are
+// trusted: `gen3d/kernels/cpu/surface.py` checks them.
 #pragma once
 
 #include <cstdint>

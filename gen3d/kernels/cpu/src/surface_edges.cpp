@@ -21,14 +21,15 @@ double side(const Point& a, const Point& b, const Point& c) {
   return (b.column - a.column) * (c.row - a.row) - (b.row - a.row) * (c.column - a.column);
 }
 
-// 0 where the edge is no silhouette, else on which side of it its triangles lie.
+// 0 where the edge is no silhouette or not finite, else on which side of it its triangles lie.
 int8_t silhouette_side(const Point* points, const int32_t* edge, double near_plane) {
+  if ((edge[0] | edge[1] | edge[2]) < 0) return 0;  // -1 stands for a corner only where an edge has no other triangle
   const Point &a = points[edge[0]], &b = points[edge[1]];
-  if (a.depth < near_plane || b.depth < near_plane) return 0;
+  if (!(a.depth >= near_plane && b.depth >= near_plane)) return 0;
   const double one = side(a, b, points[edge[2]]);
   const double other = edge[3] < 0 ? one : side(a, b, points[edge[3]]);
-  if (one == 0.0 || other == 0.0 || (one > 0.0) != (other > 0.0)) return 0;
-  return one > 0.0 ? 1 : -1;
+  if (one > 0.0 && other > 0.0) return 1;
+  return one < 0.0 && other < 0.0 ? -1 : 0;
 }
 
 // One view's pairs of neighbouring pixels: pair 2 p joins pixel p to the one on its right, 2 p + 1 to the one below.
@@ -222,7 +223,7 @@ GEN3D_API void gen3d_surface_antialias(int64_t vertex_count, int64_t edge_count,
         }
         for_pairs_of(pixel, width, static_cast<int>(line % height), column, pair_edge, [&](int64_t pair) {
           const Blend blend(pair, pair_edge[pair], pair_reach[pair], width);
-          if (blend.target != pixel) return;
+          if (blend.target != pixel || row_of[blend.near] < 0) return;
           const float* near = values + int64_t{row_of[blend.near]} * channels;
           for (int c = 0; c < channels; ++c) out[c] += blend.share * near[c];
           if (row_of[blend.far] < 0) return;
@@ -272,6 +273,7 @@ GEN3D_API void gen3d_surface_antialias_backward(int64_t points, const int64_t* p
       for (int64_t pair = first; pair < end; ++pair) {
         if (pair_edge[pair] < 0) continue;
         const Blend blend(pair, pair_edge[pair], pair_reach[pair], width);
+        if (row_of[blend.near] < 0) continue;  // a depth without a value
         const float* near = values + int64_t{row_of[blend.near]} * channels;
         const float* far = row_of[blend.far] < 0 ? nullptr : values + int64_t{row_of[blend.far]} * channels;
         double reach_gradient = 0.0;

@@ -102,5 +102,6 @@ GEN3D_API void gen3d_surface_shade_backward(int64_t points, int32_t width, int32
     }
     if (inverse * kShortest >= 1.0f) along = 0.0f;  // divided by a constant
     for (int k = 0; k < 3; ++k) out[3 + k] = (unit_grad[k] - along * unit[k]) * inverse;
+    if (colors) std::fill(out + kGeometry, out + width, 0.0f);  // channels that nothing reads
   }
 }

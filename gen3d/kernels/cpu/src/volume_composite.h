@@ -8,7 +8,7 @@ namespace gen3d {
 constexpr float kMinTransmittance = 1e-4f;  // MIN_TRANSMITTANCE of volume_reference.py
 constexpr int64_t kRays = 256;              // that a thread takes at once
 
-// Alphas of optical depths.
+// Alphas of optical depths; NaN of NaN.
 GEN3D_INLINE Lanes alphas_of(Lanes optical_depth) {
   const Lanes depth = min(optical_depth, 80.0f);  // exp2_lanes ends at 2^-120
   // 1 - exp(-x) loses its digits near 0, where its series is exact.

@@ -17,8 +17,9 @@ GEN3D_INLINE Lanes sigmoid_of(Lanes x) {
 
 // log(1 + exp(x)), the large part of x apart: log(1 + u) = 2 atanh(u / (2 + u)), whose series ends soon for u <= 1.
 GEN3D_INLINE Lanes softplus_of(Lanes x) {
-  const Lanes positive = select(x > broadcast(0.0f), x, broadcast(0.0f));
-  const Lanes u = exp2_lanes(min(2.0f * positive - x, 80.0f) * -1.44269504f);  // exp(-|x|)
+  const LaneInts above = x > broadcast(0.0f);
+  const Lanes positive = select(above, x, broadcast(0.0f)), size = select(above, x, -x);
+  const Lanes u = exp2_lanes(min(size, 80.0f) * -1.44269504f);  // exp(-|x|)
   const Lanes z = u / (2.0f + u), s = z * z;
   Lanes p = broadcast(2.0f / 13.0f);
   p = p * s + 2.0f / 11.0f;

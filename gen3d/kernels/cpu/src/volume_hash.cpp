@@ -29,7 +29,7 @@ struct Cells {
       for (int i = 0; i < kBlock; ++i) {
         const float clamped = position[i] < -1.0f ? -1.0f : position[i] > 1.0f ? 1.0f : position[i];
         const float scaled = (clamped * 0.5f + 0.5f) * resolution;
-        const int32_t whole = std::min(static_cast<int32_t>(scaled), level.resolution - 1);
+        const int32_t whole = std::min(static_cast<int32_t>(positive_part(scaled)), level.resolution - 1);
         low[k][i] = static_cast<uint32_t>(whole);
         fraction[k][i] = scaled - static_cast<float>(whole);
       }

@@ -43,8 +43,8 @@ struct Texel {
   Texel(float coordinate, int32_t size) {
     const float raw = ((coordinate + 1.0f) * static_cast<float>(size) - 1.0f) * 0.5f;
     const float top = static_cast<float>(size - 1);
-    const float position = raw > 0.0f ? (raw < top ? raw : top) : 0.0f;
-    whole = std::max(std::min(static_cast<int32_t>(position), size - 2), 0);
+    const float position = raw < 0.0f ? 0.0f : raw > top ? top : raw;
+    whole = std::max(std::min(static_cast<int32_t>(positive_part(position)), size - 2), 0);
     fraction = position - static_cast<float>(whole);
     inside = raw >= 0.0f && raw <= top;
   }
@@ -201,7 +201,9 @@ void scatter(const Lattice<2>& lattice, int64_t points, const float* coordinates
 #pragma omp for schedule(static, 1)
     for (int task = 0; task < halves * bands; ++task) {
       const int half = task / bands, band = task % bands;
-      const int32_t rows = lattice.size[0], begin = rows * band / bands, end = rows * (band + 1) / bands;
+      const int64_t rows = lattice.size[0];
+      const int32_t begin = static_cast<int32_t>(rows * band / bands);
+      const int32_t end = static_cast<int32_t>(rows * (band + 1) / bands);
       const auto add = bands == 1 ? add_to_rows<Channels, true> : add_to_rows<Channels, false>;
       add(lattice, points * half / halves, points * (half + 1) / halves, coordinates, out_grad,
           half ? second.get() : values_grad, begin, end);
@@ -225,13 +227,13 @@ struct PointsBySlab {
   std::vector<Placed> order;
 
   PointsBySlab(const Lattice<3>& lattice, int64_t points, const float* coordinates, int threads) : order(points) {
-    const int rows = lattice.size[0];
+    const int64_t rows = lattice.size[0];
     std::vector<int32_t> row(points);
     std::vector<int64_t> counts(kParts * rows, 0);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int part = 0; part < kParts; ++part) {
       for (int64_t n = points * part / kParts; n < points * (part + 1) / kParts; ++n) {
-        row[n] = Texel(coordinates[3 * n + Lattice<3>::coordinate(0, 0)], rows).whole;
+        row[n] = Texel(coordinates[3 * n + Lattice<3>::coordinate(0, 0)], lattice.size[0]).whole;
         ++counts[part * rows + row[n]];
       }
     }
@@ -239,7 +241,7 @@ struct PointsBySlab {
     const int slabs = cut(rows, points, counts, slab);
     std::vector<int64_t> next(kParts * slabs, 0);
     for (int part = 0; part < kParts; ++part) {
-      for (int y = 0; y < rows; ++y) next[part * slabs + slab[y]] += counts[part * rows + y];
+      for (int64_t y = 0; y < rows; ++y) next[part * slabs + slab[y]] += counts[part * rows + y];
     }
     int64_t sum = 0;
     for (int s = 0; s < slabs; ++s) {
@@ -266,10 +268,10 @@ struct PointsBySlab {
   static constexpr int kParts = 16, kSlabs = 16;
 
   // Gives every row a slab, so that slabs hold about as many points each, and returns how many slabs there are.
-  static int cut(int rows, int64_t points, const std::vector<int64_t>& counts, std::vector<int32_t>& slab) {
+  static int cut(int64_t rows, int64_t points, const std::vector<int64_t>& counts, std::vector<int32_t>& slab) {
     int current = 0;
     int64_t held = 0;
-    for (int y = 0; y < rows; ++y) {
+    for (int64_t y = 0; y < rows; ++y) {
       slab[y] = current;
       for (int part = 0; part < kParts; ++part) held += counts[part * rows + y];
       if (held * kSlabs < points || y + 1 == rows) continue;

@@ -11,11 +11,13 @@ namespace {
 
 constexpr float kTiny = 1e-12f;  // stands for directions parallel to a face
 
+// A ray that is not finite misses the cube.
 struct Ray {
   float origin[3], direction[3], enter, leave;
 
   Ray(const float* from, const float* along) : enter(0.0f), leave(INFINITY) {
     for (int k = 0; k < 3; ++k) {
+      if (!std::isfinite(from[k]) || !std::isfinite(along[k])) leave = -INFINITY;
       origin[k] = from[k];
       direction[k] = along[k];
       const float slope = std::fabs(along[k]) < kTiny ? kTiny : along[k];
@@ -45,7 +47,7 @@ int32_t skip(const Ray& ray, const int32_t (&coarse)[3], int32_t coarse_resoluti
     leave = std::min(leave, (plane - ray.origin[a]) / ray.direction[a]);
   }
   const float next = std::ceil((leave - ray.enter) / step - jitter - kSlack);
-  return std::max(k + 1, static_cast<int32_t>(std::min(next, 1e9f)));
+  return next > static_cast<float>(k) ? std::max(k + 1, static_cast<int32_t>(std::min(next, 1e9f))) : k + 1;
 }
 
 }  // namespace
@@ -71,7 +73,7 @@ GEN3D_API void gen3d_volume_march(int64_t rays, const float* origins, const floa
       int32_t cell[3], coarse_cell[3];
       for (int a = 0; a < 3; ++a) {
         const float scaled = (ray.at(t, a) + 1.0f) * 0.5f * static_cast<float>(resolution);
-        cell[a] = std::min(std::max(static_cast<int32_t>(scaled), 0), resolution - 1);
+        cell[a] = static_cast<int32_t>(std::min(positive_part(scaled), static_cast<float>(resolution - 1)));
         coarse_cell[a] = cell[a] / block;
       }
       const auto index = [](const int32_t (&c)[3], int64_t side) { return (c[2] * side + c[1]) * side + c[0]; };
