@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gen3d.assets.ply import read_splats
+from gen3d.assets.read import read_splats
 from gen3d.config.load import load_config, stages_of
 from gen3d.config.representations import REPRESENTATIONS
 from gen3d.config.schema import RunConfig, SplatsConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gen3d.assets.ply import read_splats
+from gen3d.assets.read import read_splats
 from gen3d.config.load import load_config, stages_of
 from gen3d.errors import UsageError
 from gen3d.pipeline.events import Event, StepEvent
