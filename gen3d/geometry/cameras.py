@@ -105,14 +105,18 @@ def orbit(
     """Cameras on a sphere around the origin.
 
     azimuths: [B] degrees; 0 looks at the front (+Z side), 90 from +X. elevations: degrees above the horizon.
-    size: width and height in pixels. radius: distance to the origin. fov: vertical field of view in degrees.
+    size: width and height in pixels. radius: distance to the origin. fov: vertical field of view in degrees. They are
+    made where the azimuths are.
     """
-    azimuth = torch.deg2rad(torch.as_tensor(azimuths, dtype=torch.float32))
-    elevation = torch.deg2rad(torch.as_tensor(elevations, dtype=torch.float32)).expand_as(azimuth)
+    azimuths = torch.as_tensor(azimuths, dtype=torch.float32)
+    elevations, radius, fov = (
+        torch.as_tensor(value, dtype=torch.float32, device=azimuths.device) for value in (elevations, radius, fov)
+    )
+    azimuth, elevation = torch.deg2rad(azimuths), torch.deg2rad(elevations).expand_as(azimuths)
     directions = torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1)
-    c2w = look_at(directions * torch.as_tensor(radius, dtype=torch.float32).reshape(-1, 1))
-    focal = 0.5 * size / torch.tan(torch.deg2rad(torch.as_tensor(fov, dtype=torch.float32)) / 2)
-    intrinsics = torch.eye(3).repeat(len(azimuth), 1, 1)
+    c2w = look_at(directions * radius.reshape(-1, 1))
+    focal = 0.5 * size / torch.tan(torch.deg2rad(fov) / 2)
+    intrinsics = torch.eye(3, device=azimuths.device).repeat(len(azimuth), 1, 1)
     intrinsics[:, 0, 0] = focal
     intrinsics[:, 1, 1] = focal
     intrinsics[:, :2, 2] = size / 2
