@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 
+import gen3d
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.device import cuda_trouble, resolve
 
@@ -67,3 +69,14 @@ def test_a_gpu_that_cannot_compute_is_not_taken(
     with caplog.at_level(logging.WARNING):
         assert resolve("auto") == torch.device("cpu")
     assert "The CPU computes this run: PyTorch cannot compute on that GPU" in caplog.text
+
+
+def test_only_the_start_of_a_run_asks_for_cuda() -> None:
+    """Everything else computes where its tensors are, or where it is told to."""
+    package = Path(gen3d.__file__).parent
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.glob("**/*.py")
+        if "cuda.is_available" in path.read_text("utf-8")
+    }
+    assert asking == {"runtime/device.py", "runtime/doctor.py"}
