@@ -6,6 +6,7 @@ Without a C++ compiler the installation still succeeds: rendering then falls bac
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,13 +16,14 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
+ROOT = Path(__file__).resolve().parent
 KERNELS = Path("gen3d") / "kernels" / "cpu"
 CARRIED = ("prompts", "configs")
 
 
 def load_build_module() -> ModuleType:
     """`gen3d.kernels.cpu.build` by path: the package and its dependencies are not importable here."""
-    spec = importlib.util.spec_from_file_location("gen3d_kernels_build", Path(__file__).parent / KERNELS / "build.py")
+    spec = importlib.util.spec_from_file_location("gen3d_kernels_build", ROOT / KERNELS / "build.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,17 +37,17 @@ class BuildWithKernels(build_py):
     """
 
     def run(self) -> None:
+        root = ROOT if self.editable_mode else Path(self.build_lib).resolve()
+        if not self.editable_mode:
+            # What an earlier build left there would go into the wheel, modules that are gone included.
+            shutil.rmtree(root / "gen3d", ignore_errors=True)
         super().run()
         if not self.editable_mode:
             for name in CARRIED:
-                for path in (Path(__file__).parent / name).glob("*"):
-                    target = Path(self.build_lib) / "gen3d" / name / path.name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    self.copy_file(str(path), str(target))
+                shutil.copytree(ROOT / name, root / "gen3d" / name)
         kernels = load_build_module()
-        root = Path(__file__).parent if self.editable_mode else Path(self.build_lib)
         try:
-            libraries = kernels.build((root / KERNELS / "_lib").resolve())
+            libraries = kernels.build(root / KERNELS / "_lib")
         except (kernels.BuildError, OSError) as error:
             message = (
                 f"gen3d: the native kernels were not built; rendering will use PyTorch, 20 to 50 times slower. {error}"
