@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.assets.density import narrowed
-from gen3d.assets.read import read_splats
 from gen3d.config.load import MAX_CONFIG_BYTES, parse_stages
 from gen3d.encoders.evaluator import Evaluator
 from gen3d.errors import Gen3DError
@@ -52,6 +50,10 @@ def render_run(folder: Path, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
     Raises Gen3DError where `splats.ply` is missing or damaged.
     """
+    # Readers take a second to import, and a run asks this module before its first step.
+    from gen3d.assets.density import narrowed
+    from gen3d.assets.read import read_splats
+
     cloud = narrowed(read_splats(folder / "splats.ply"))
     splats = GaussianSplats(
         cloud.means, cloud.log_scales, cloud.quats, cloud.opacity_logits, cloud.sh_dc[:, None], cloud.sh_rest
