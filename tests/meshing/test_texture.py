@@ -153,9 +153,11 @@ def test_textured_glb_comes_back(tmp_path: Path, baked: tuple[trimesh.Trimesh, t
     write_glb(tmp_path / "a.glb", mesh, "ball", textures)
     back = read_asset(tmp_path / "a.glb")
     assert isinstance(back, SurfaceMesh)
-    np.testing.assert_array_equal(back.texture, textures.base_color)
-    assert back.uv is not None
-    np.testing.assert_allclose(back.uv, textures.atlas.uv.numpy(), atol=1e-6)
+    [worn] = back.materials
+    assert worn.base_texture is not None
+    np.testing.assert_array_equal(worn.base_texture.picture.pixels, textures.base_color)
+    # In files v = 0 is the top row.
+    np.testing.assert_allclose(back.uvs[0] * [1, -1] + [0, 1], textures.atlas.uv.numpy(), atol=1e-6)
     merged = trimesh.Trimesh(back.vertices, back.faces, process=True)
     assert merged.is_volume
     assert len(merged.vertices) == len(mesh.vertices) < len(back.vertices)

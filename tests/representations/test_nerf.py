@@ -84,7 +84,8 @@ def test_frequencies_have_no_table(ball: Shape) -> None:
 def test_a_network_in_chunks_is_the_network() -> None:
     network = Network((5, 8, 3), torch.Generator().manual_seed(0))
     features = torch.randn(2 * CHUNK + 7, 5)
-    assert torch.equal(network(features)[:10], network(features[:10]))
+    # How many rows a product has may decide how a library sums them, so not to the bit.
+    assert torch.allclose(network(features)[:10], network(features[:10]), atol=1e-6)
     assert torch.allclose(network(features), network.layers(features), atol=1e-5)
     assert network(features[:0]).shape == (0, 3)
 
