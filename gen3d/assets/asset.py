@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from gen3d.assets.splat_motion import moved_splats
 from gen3d.assets.surface_mesh import SurfaceMesh
 from gen3d.assets.viewer import write_viewer
 from gen3d.config.schema import ExportConfig
-from gen3d.errors import UsageError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras, turntable
 
 SHEET_VIEWS, SHEET_COLUMNS = 8, 4
@@ -106,7 +106,17 @@ class Asset:
         programs, with finer pixels or another filter, show no gaps between them.
         """
         splats = self.splats
-        return widened(splats, footprint(self.trained_size)) if splats.lit and not splats.widened else splats
+        if not splats.lit or splats.widened:
+            return splats
+        return replace(widened(splats, footprint(self.trained_size)), volume=self._volume())
+
+    def _volume(self) -> float | None:
+        """What the mesh encloses, for whoever makes one of the splats again; None where it is not closed."""
+        try:
+            mesh = self.mesh
+        except Gen3DError:
+            return None
+        return float(mesh.volume) if mesh.is_watertight else None
 
     @cached_property
     def parts(self) -> list[dict[str, Any]] | None:

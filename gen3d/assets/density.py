@@ -26,8 +26,12 @@ def footprint(size: int) -> float:
     """The filter's standard deviation in world units, at the object, in default views of `size` pixels a side, or of
     `FINEST` where they are smaller.
     """
-    focal = 0.5 * max(size, FINEST) / math.tan(math.radians(DEFAULT_FOV) / 2)
-    return FILTER * DEFAULT_RADIUS / focal
+    return pixel_filter(max(size, FINEST))
+
+
+def pixel_filter(size: int) -> float:
+    """The filter's standard deviation in world units, at the object, in default views of `size` pixels a side."""
+    return FILTER * DEFAULT_RADIUS / (0.5 * size / math.tan(math.radians(DEFAULT_FOV) / 2))
 
 
 def widened(cloud: SplatCloud, by: float) -> SplatCloud:
@@ -36,11 +40,16 @@ def widened(cloud: SplatCloud, by: float) -> SplatCloud:
     return replace(cloud, log_scales=scales.float(), widened=math.hypot(cloud.widened, by))
 
 
-def narrowed(cloud: SplatCloud) -> SplatCloud:
-    """The splats without the filter that they were widened by: what a rasteriser is to be given that adds its own."""
-    if not cloud.widened:
+def narrowed(cloud: SplatCloud, size: int | None = None) -> SplatCloud:
+    """The splats without the filter that they were widened by: what a rasteriser is to be given that adds its own.
+
+    size: pixels a side of default views, of whose filter alone they are rid, so that with it they are as wide as they
+    were, or as it is, whichever is more; None for all of theirs.
+    """
+    less = cloud.widened if size is None else min(cloud.widened, pixel_filter(size))
+    if not less:
         return cloud
-    variances = torch.exp(2 * cloud.log_scales.double()) - cloud.widened**2
+    variances = torch.exp(2 * cloud.log_scales.double()) - less**2
     # Single precision keeps about seven digits of the sum, and with it a few of what was there before.
     scales = 0.5 * torch.log(variances.clamp(min=(0.01 * cloud.widened) ** 2))
-    return replace(cloud, log_scales=scales.float(), widened=0.0)
+    return replace(cloud, log_scales=scales.float(), widened=math.sqrt(cloud.widened**2 - less**2))

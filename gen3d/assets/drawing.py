@@ -30,10 +30,13 @@ _MAX_REST = (MAX_DEGREE + 1) ** 2 - 1
 def drawer(asset: SplatCloud | SurfaceMesh) -> Callable[[Cameras], Tensor]:
     """A function from cameras to images [B, H, W, 3] of the asset before white."""
     if isinstance(asset, SplatCloud):
-        scene = scene_of(asset)
+        scenes: dict[int, SplatScene] = {}
 
         def draw_splats(cameras: Cameras) -> Tensor:
-            view = views_of(scene, cameras)
+            if cameras.height not in scenes:
+                scenes.clear()
+                scenes[cameras.height] = scene_of(asset, cameras.height)
+            view = views_of(scenes[cameras.height], cameras)
             return (view.rgb + 1 - view.alpha).clamp(0, 1)
 
         return draw_splats
@@ -46,11 +49,14 @@ def drawer(asset: SplatCloud | SurfaceMesh) -> Callable[[Cameras], Tensor]:
     return draw_mesh
 
 
-def scene_of(cloud: SplatCloud) -> SplatScene:
-    """Splats as a scene; harmonics above degree 3 are left out."""
+def scene_of(cloud: SplatCloud, size: int) -> SplatScene:
+    """Splats as a scene that is drawn `size` pixels high; harmonics above degree 3 are left out.
+
+    The rasteriser adds its filter, and where there is one in the file already (see `density`) the wider one counts.
+    """
     if not len(cloud.means):
         raise Gen3DError("The file holds no splats, so there is nothing to show or convert.")
-    cloud = narrowed(cloud)  # the rasteriser here adds a filter of its own
+    cloud = narrowed(cloud, size)
     rest = None if cloud.sh_rest is None else cloud.sh_rest[:, :_MAX_REST]
     splats = GaussianSplats(
         cloud.means, cloud.log_scales, cloud.quats, cloud.opacity_logits, cloud.sh_dc[:, None], rest

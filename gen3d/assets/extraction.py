@@ -11,6 +11,7 @@ import trimesh
 from torch import Tensor
 
 from gen3d.assets.splat_cloud import SplatCloud
+from gen3d.assets.splat_solid import solid_of_splats
 from gen3d.config.schema import ExportConfig, SplatsConfig
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.meshing.level_set import mesh_from_surface, surface_of_field
@@ -61,15 +62,18 @@ def surface_mesh(
     textures; closed where it comes from a field. And what to report of it.
 
     field: gives, for a number of cells a side, a field that the scene looks like (larger is inside). Splats have no
-    surface of their own: theirs is that of `field`, if there is one, else of their density. The renders carry the
+    surface of their own: theirs is that of `field`, if there is one, else of what they enclose. The renders carry the
     studio lighting in their colours; the mesh gets albedo, so that viewers can light it.
     """
     cameras = mesh_cameras(settings.image_size)
     views = views_of(scene, cameras)
-    if isinstance(scene, SplatScene) and field is not None:
-        source: Tensor | trimesh.Trimesh = field(settings.mesh_grid)
-    else:
+    source: Tensor | trimesh.Trimesh
+    if not isinstance(scene, SplatScene):
         source = scene.mesh_source(settings.mesh_grid)
+    elif field is not None:
+        source = field(settings.mesh_grid)
+    else:
+        source = solid_of_splats(scene.splats, views, cameras, settings.mesh_grid)
     level = {}
     if isinstance(source, Tensor):
         source, level["level"] = surface_of_field(source.cpu().numpy(), views.alpha, cameras)

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import trimesh
 
 from gen3d.assets.drawing import lit_colors
 from gen3d.assets.extraction import splat_cloud
 from gen3d.assets.splat_cloud import SplatCloud
-from gen3d.assets.surface_mesh import SurfaceMesh
+from gen3d.assets.surface_mesh import SurfaceMesh, merged_places
 from gen3d.errors import Gen3DError
 from gen3d.representations.adaptive import DISC_OVERLAP
 from gen3d.representations.splats import GaussianSplats
@@ -55,4 +56,13 @@ def laid_on(mesh: SurfaceMesh, count: int, seed: int, lit: bool = False) -> Spla
         normals=torch.nn.functional.normalize(torch.from_numpy(normals), dim=-1).float(),
     )
     splats.opacity_logits.data = torch.logit(torch.from_numpy(rgba[:, 3] * OPACITY))
-    return replace(splat_cloud(splats), lit=lit)
+    low, high = mesh.bounds()
+    volume = _volume(mesh) if seen.all() else None
+    return replace(splat_cloud(splats), lit=lit, volume=volume, bounds=(*low.tolist(), *high.tolist()))
+
+
+def _volume(mesh: SurfaceMesh) -> float | None:
+    """What the mesh encloses, None where it is not closed."""
+    places, rows = merged_places(mesh.vertices)
+    whole = trimesh.Trimesh(mesh.vertices[places], rows[mesh.faces], process=False)
+    return float(whole.volume) if whole.is_watertight and whole.volume > 0 else None

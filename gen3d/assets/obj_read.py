@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from gen3d.assets.beside import bytes_beside, is_beside
+from gen3d.assets.colors import LINEAR_OF_BYTE
 from gen3d.assets.material import Material
 from gen3d.assets.mtl import read_mtl, without_comment
 from gen3d.assets.polygons import triangulated
 from gen3d.assets.reading import Malformed, Reading
 from gen3d.assets.surface_mesh import SurfaceMesh, linear_rgba, unit
 
-GRAY = (0.448, 0.448, 0.448, 1.0)
+GRAY = float(LINEAR_OF_BYTE[178])
 """Linear colour of what has none: sRGB 0.7."""
 
 _IGNORED = {b"g", b"o", b"s", b"mg", b"lod", b"bevel", b"c_interp", b"d_interp", b"shadow_obj", b"trace_obj", b"vp"}
@@ -29,8 +31,9 @@ _NAMED = {
 
 @dataclass
 class _Lines:
-    """What the lines of a file hold, in flat tables. corners: three numbers each, vertex, texture coordinate and normal
-    (-1 for none). counts: corners of each polygon. uses: the material of each polygon, -1 for none, among `names`.
+    """What the lines of a file hold, in flat tables. colors: four numbers each, of which the last is often none.
+    corners: three numbers each, vertex, texture coordinate and normal (-1 for none). counts: corners of each polygon.
+    uses: the material of each polygon, -1 for none, among `names`.
     """
 
     vertices: array[float] = field(default_factory=lambda: array("d"))
@@ -125,9 +128,7 @@ def _take_vertex(words: list[bytes], lines: _Lines, reading: Reading) -> None:
     lines.vertices.extend(numbers[:3])
     if len(numbers) >= 6:
         lines.colored += 1
-        if len(numbers) == 7:  # x y z w r g b, where a weight is 1, or x y z r g b a
-            numbers = numbers[:3] + numbers[4:] if numbers[3] == 1 else numbers[:6]
-    lines.colors.extend(numbers[3:6] if len(numbers) >= 6 else (1.0, 1.0, 1.0))
+    lines.colors.extend((*numbers[3:], math.nan)[:4] if len(numbers) >= 6 else (1.0, 1.0, 1.0, math.nan))
     reading.check("vertices", len(lines.vertices) // 3)
 
 
@@ -193,7 +194,10 @@ def _unique_rows(corners: np.ndarray, coordinates: int, normals: int) -> tuple[n
 
 def _colors(lines: _Lines) -> np.ndarray:
     """Linear RGBA [V, 4] of the vertices: exporters write 0..1, 0..255 or 0..65535."""
-    colors = np.nan_to_num(np.frombuffer(lines.colors, np.float64).reshape(-1, 3), posinf=1, neginf=0)
+    table = np.frombuffer(lines.colors, np.float64).reshape(-1, 4)
+    # Four numbers are r g b a, or a weight w before r g b, which is 1 everywhere.
+    weighted = bool((table[:, 0] == 1).all()) and not np.isnan(table[:, 3]).any() and bool((table[:, 3] != 1).any())
+    colors = np.nan_to_num(table[:, 1:] if weighted else table[:, :3], posinf=1, neginf=0)
     most = colors.max()
     scale = 1.0 if most <= 1.0 + 1e-6 else 255.0 if most <= 255 else 65535.0
     return linear_rgba((colors / scale).clip(0, 1))
@@ -203,7 +207,7 @@ def _dressed(mesh: SurfaceMesh, lines: _Lines, uses: np.ndarray, reading: Readin
     """The mesh in its materials. uses: [F] numbers among the names that the lines use, -1 for none."""
     colored = lines.colored > 0
     library = _libraries(lines, reading, folder)
-    materials = [Material("none", base_color=(1.0, 1.0, 1.0, 1.0) if colored else GRAY)]
+    materials = [Material("none", base_color=(1.0, 1.0, 1.0, 1.0) if colored else (GRAY, GRAY, GRAY, 1.0))]
     if not lines.names and len(set(map(id, library.values()))) == 1:
         (material,) = {id(material): material for material in library.values()}.values()
         reading.assume("no face names a material, so all were given the only one of its library")

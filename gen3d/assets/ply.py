@@ -60,15 +60,18 @@ def write_splats(
     lit: bool = True,
     widened: float = 0.0,
     volume: float | None = None,
+    bounds: tuple[float, ...] | None = None,
     *,
     up: Up = DEFAULT_UP,
 ) -> None:
     """Writes splats (shapes as in `SplatCloud`, Y up); equal arrays make equal bytes.
 
-    lit, widened, volume: see `SplatCloud`. up: which way is up in the file. A comment says all of them. Raises
+    lit, widened, volume, bounds: see `SplatCloud`. up: which way is up in the file. A comment says all of them. Raises
     ValueError where the shapes disagree.
     """
-    content = splats_to_bytes(means, quats, log_scales, opacity_logits, sh_dc, sh_rest, lit, widened, volume, up=up)
+    content = splats_to_bytes(
+        means, quats, log_scales, opacity_logits, sh_dc, sh_rest, lit, widened, volume, bounds, up=up
+    )
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -83,6 +86,7 @@ def splats_to_bytes(
     lit: bool = True,
     widened: float = 0.0,
     volume: float | None = None,
+    bounds: tuple[float, ...] | None = None,
     *,
     up: Up = DEFAULT_UP,
 ) -> bytes:
@@ -98,8 +102,9 @@ def splats_to_bytes(
     ]  # fmt: skip
     tensors = [torch.from_numpy(array) for array in arrays]
     cloud = SplatCloud(
-        tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], None if rest is None else torch.from_numpy(rest)
-    )
+        tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], None if rest is None else torch.from_numpy(rest),
+        lit, widened, volume, bounds,
+    )  # fmt: skip
     turned = moved_splats(cloud, from_y_up(up))
     rows = np.zeros((count, 0), np.float32)
     if turned.sh_rest is not None:
@@ -109,7 +114,7 @@ def splats_to_bytes(
         turned.opacity_logits.numpy()[:, None], turned.log_scales.numpy(), turned.quats.numpy(),
     ]  # fmt: skip
     names = [*_POSITION, *_NORMAL, *_DC, *_rest_names(rows.shape[1]), "opacity", *_SCALE, *_ROTATION]
-    header = ["ply", "format binary_little_endian 1.0", _comment(up, lit, widened, volume), f"element vertex {count}"]
+    header = ["ply", "format binary_little_endian 1.0", _comment(up, turned), f"element vertex {count}"]
     header += [f"property float {name}" for name in names] + ["end_header", ""]
     return "\n".join(header).encode("ascii") + np.concatenate(columns, 1).astype("<f4").tobytes()
 
@@ -140,18 +145,20 @@ def read_ply(
         reading.assume(
             "its splats were taken to have Y down, as in 3D Gaussian Splatting (--from-up y if they have not)"
         )
-    cloud = moved_splats(_cloud(columns, reading), to_y_up(chosen))
-    return replace(
-        cloud, lit=said.get("light") == "studio", widened=_length(said, "widened") or 0.0,
-        volume=_length(said, "volume"),
+    widened, volume = _numbers(said, "widened", 1), _numbers(said, "volume", 1)
+    cloud = replace(
+        _cloud(columns, reading), lit=said.get("light") == "studio", widened=widened[0] if widened else 0.0,
+        volume=volume[0] if volume else None, bounds=_numbers(said, "bounds", 6),
     )  # fmt: skip
+    return moved_splats(cloud, to_y_up(chosen), back=True)
 
 
-def _comment(up: Up, lit: bool, widened: float, volume: float | None) -> str:
-    """The line of the header in which the file tells what the format leaves open."""
-    words = [f"up={up}", f"light={'studio' if lit else 'none'}"]
-    words += [f"widened={widened:.6g}"] if widened else []
-    words += [f"volume={volume:.6g}"] if volume is not None else []
+def _comment(up: Up, cloud: SplatCloud) -> str:
+    """The line of the header in which the file tells what the format leaves open, in the axes of the file."""
+    words = [f"up={up}", f"light={'studio' if cloud.lit else 'none'}"]
+    words += [f"widened={cloud.widened:.6g}"] if cloud.widened else []
+    words += [f"volume={cloud.volume:.6g}"] if cloud.volume is not None else []
+    words += ["bounds=" + ",".join(f"{x:.9g}" for x in cloud.bounds)] if cloud.bounds is not None else []
     return " ".join(["comment gen3d", *words])
 
 
@@ -163,12 +170,13 @@ def _said(comments: list[str]) -> dict[str, str]:
     return {}
 
 
-def _length(said: dict[str, str], name: str) -> float | None:
+def _numbers(said: dict[str, str], name: str, count: int) -> tuple[float, ...] | None:
+    """So many numbers of a name, None where they are not there or make no sense."""
     try:
-        value = float(said[name])
+        values = tuple(float(word) for word in said[name].split(","))
     except (KeyError, ValueError):
         return None
-    return value if abs(value) < 1e6 else None
+    return values if len(values) == count and all(abs(value) < 1e9 for value in values) else None
 
 
 def _columns(vertex: Element, reading: Reading) -> dict[str, np.ndarray]:

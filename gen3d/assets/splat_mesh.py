@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from gen3d.assets.drawing import scene_of
 from gen3d.assets.extraction import mesh_cameras, take_light_off
 from gen3d.assets.framing import framed
@@ -16,6 +18,7 @@ from gen3d.representations.pictures import views_of
 
 VIEW_SIZE = 256
 FIELD_GRID = 128
+_SLACK = 0.04  # of the largest extent, by which a body may differ from its bounds
 
 
 def mesh_of_splats(cloud: SplatCloud, faces: int, texture_size: int) -> SurfaceMesh:
@@ -25,7 +28,7 @@ def mesh_of_splats(cloud: SplatCloud, faces: int, texture_size: int) -> SurfaceM
     """
     inside, centre, scale = framed(cloud)
     assert isinstance(inside, SplatCloud)
-    scene, cameras = scene_of(inside), mesh_cameras(VIEW_SIZE)
+    scene, cameras = scene_of(inside, VIEW_SIZE), mesh_cameras(VIEW_SIZE)
     views = views_of(scene, cameras)
     source = solid_of_splats(scene.splats, views, cameras, FIELD_GRID, inside.volume)
     lit = (views.rgb, views.alpha)
@@ -34,4 +37,14 @@ def mesh_of_splats(cloud: SplatCloud, faces: int, texture_size: int) -> SurfaceM
     if cloud.lit:
         take_light_off(mesh)
     surface = surface_of(mesh, textures)
-    return replace(surface, vertices=surface.vertices / scale + centre)
+    vertices = surface.vertices / scale + centre
+    return replace(surface, vertices=vertices if cloud.bounds is None else _within(vertices, cloud.bounds))
+
+
+def _within(vertices: np.ndarray, bounds: tuple[float, ...]) -> np.ndarray:
+    """The vertices stretched into bounds, along the axes along which they nearly fill them as they are."""
+    wanted = np.reshape(bounds, (2, 3))
+    low, size = vertices.min(0), np.ptp(vertices, axis=0)
+    close = np.abs(wanted[1] - wanted[0] - size) < _SLACK * size.max()
+    stretched = (vertices - low) / np.maximum(size, 1e-12) * (wanted[1] - wanted[0]) + wanted[0]
+    return np.where(close & (wanted[1] > wanted[0]), stretched, vertices)

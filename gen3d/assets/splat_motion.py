@@ -18,9 +18,10 @@ _EVEN = 1e-6  # how much the scales along three axes may differ to pass for one
 _EXACT = 1e-12
 
 
-def moved_splats(cloud: SplatCloud, matrix: np.ndarray) -> SplatCloud:
+def moved_splats(cloud: SplatCloud, matrix: np.ndarray, *, back: bool = False) -> SplatCloud:
     """The splats moved by an affine matrix [4, 4]. Uneven scales shear Gaussians into others; their colours then turn
-    by the nearest rotation. Harmonics above degree 3 are left out.
+    by the nearest rotation. Harmonics above degree 3 are left out. back: the matrix undoes another one, and of the two
+    quaternions of its turn that one is taken which ends where the other one began.
     """
     linear = matrix[:3, :3]
     if np.array_equal(matrix, np.eye(4)):
@@ -32,7 +33,8 @@ def moved_splats(cloud: SplatCloud, matrix: np.ndarray) -> SplatCloud:
         turn = linear / (scale if abs(scale - 1) > _EXACT else 1)
         # A mirrored Gaussian is the one that is turned by the same matrix times -1.
         proper = turn * np.sign(np.linalg.det(turn))
-        quats = _products(quats_of(proper[None]), cloud.quats.double().numpy())
+        way = quats_of(proper.T[None]) * [1, -1, -1, -1] if back else quats_of(proper[None])
+        quats = _products(way, cloud.quats.double().numpy())
         log_scales = cloud.log_scales + math.log(scale) if abs(scale - 1) > _EXACT else cloud.log_scales
     else:
         turn = left @ right  # the nearest orthogonal matrix
@@ -42,6 +44,7 @@ def moved_splats(cloud: SplatCloud, matrix: np.ndarray) -> SplatCloud:
         cloud,
         widened=cloud.widened * scale,
         volume=None if cloud.volume is None else cloud.volume * abs(float(np.linalg.det(linear))),
+        bounds=_moved_bounds(cloud.bounds, matrix),
     )
     rest = cloud.sh_rest
     if rest is not None:
@@ -52,6 +55,14 @@ def moved_splats(cloud: SplatCloud, matrix: np.ndarray) -> SplatCloud:
         cloud, means=torch.from_numpy(means).float() + 0.0, quats=torch.from_numpy(quats).float() + 0.0,
         log_scales=log_scales, sh_rest=None if rest is None else rest.float() + 0.0,
     )  # fmt: skip
+
+
+def _moved_bounds(bounds: tuple[float, ...] | None, matrix: np.ndarray) -> tuple[float, ...] | None:
+    """Bounds after a motion that leaves a box a box; None after another one."""
+    if bounds is None or (np.count_nonzero(matrix[:3, :3], axis=0) != 1).any():
+        return None
+    ends = np.reshape(bounds, (2, 3)) @ matrix[:3, :3].T + matrix[:3, 3]
+    return (*ends.min(0).tolist(), *ends.max(0).tolist())
 
 
 def joined_splats(clouds: Sequence[SplatCloud]) -> SplatCloud:

@@ -8,6 +8,7 @@ body is what stays of the whole space when everything is taken away that is empt
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -49,6 +50,8 @@ def solid_of_splats(
     grid that it is found on. volume: what the body shall measure, where that is known. Raises Gen3DError where nothing
     is left.
     """
+    splats, cameras = copy.deepcopy(splats).cpu(), cameras.to("cpu")
+    views = Render(views.rgb.cpu(), views.alpha.cpu(), views.depth.cpu())
     depths = optical_depths(splats, size)
     opacities = 1 - torch.exp(-depths)
     empty = (depths < _HALF) & seen_cells(views, cameras, size)

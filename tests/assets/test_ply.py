@@ -163,7 +163,7 @@ def test_reads_other_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     turned = read_splats(tmp_path / "a.ply")
     assert "taken to have Y down, as in 3D Gaussian Splatting (--from-up y if they have not)" in caplog.text
     assert turned.means[2].tolist() == [-25, -26, 27]
-    assert turned.quats[1].tolist() == [-8, -11, 10, 9]
+    assert turned.quats[1].tolist() == [8, 11, -10, -9]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
