@@ -70,7 +70,7 @@ def check_refusal(answer: subprocess.CompletedProcess[str], code: int, message: 
         (["rendr", "x.glb"], "'rendr' looks like the command 'render'"),
         (["evalute"], "gen3d -- evalute"),
         (["completion"], "has no command 'completion'"),
-        (["a chair", "--out", "~nosuchuser/x"], "a home folder that does not exist"),
+        (["a chair", "--out", "~nosuchuser/x"], "names the home folder of a user that does not exist"),
         (["--resume", "nowhere"], "nowhere is no run folder"),
         (["a chair", "--resume", "nowhere"], "give --resume and its folder alone"),
         (["--resume", "nowhere", "--steps", "3"], "give --resume and its folder alone"),
