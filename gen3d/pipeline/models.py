@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.priors.view_prior import ViewPrior
-from gen3d.runtime.paths import packaged_weights
 
 if TYPE_CHECKING:
     from gen3d.config.schema import DiffusionConfig
@@ -42,7 +41,6 @@ class Models:
         self.device = device or torch.device("cpu")
         self.keep = keep
         self._towers: dict[str, ClipTowers] = {}
-        self._diffusion: dict[str, DiffusionPrior] = {}
 
     @cached_property
     def prior(self) -> ShapePrior:
@@ -79,7 +77,9 @@ class Models:
         the model is missing, with the command that gets it.
         """
         if model not in self._towers:
-            self._towers[model] = _clip_towers(model)
+            from gen3d.encoders.clip_models import load_clip_model
+
+            self._towers[model] = load_clip_model(model)
         return self._towers[model]
 
     def diffusion(self, settings: DiffusionConfig, generator: torch.Generator) -> DiffusionPrior:
@@ -100,18 +100,6 @@ class Models:
             for towers in self._towers.values():
                 free_text_tower(towers)
             self._towers.clear()
-
-
-def _clip_towers(model: str) -> ClipTowers:
-    from gen3d.encoders.clip_models import ClipModel, load_clip_model
-
-    if model != "mini":
-        return load_clip_model(model)
-    from gen3d.encoders.clip_mini import load_clip
-
-    network, tokenizer, details = load_clip(packaged_weights() / "guide")
-    pixels = details["preprocess_cfg"]
-    return ClipModel.of("gen3d-clip-mini", network, tokenizer, pixels["mean"], pixels["std"])
 
 
 def free_text_tower(towers: ClipTowers) -> None:
