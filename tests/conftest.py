@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers of pytest-xdist share the cores: each, and each process that it starts, computes with one thread.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
@@ -80,6 +84,17 @@ def build_prior() -> ShapePrior:
     text = FixedText()
     concepts = Concepts(["red", "ball", "a"], ["ball", "planet"], text.encode(["ball", "planet"]))
     return ShapePrior(code, decoder, denoiser, concepts, TrainingObjects(codes, ["a", "b", "c", "d"], 1.0), text)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """The command line sets levels of logging for its whole process; a test that calls it leaves them as they were."""
+    loggers = [logging.getLogger(name) for name in (None, "gen3d", "py.warnings")]
+    levels = [one.level for one in loggers]
+    yield
+    for one, level in zip(loggers, levels, strict=True):
+        one.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
