@@ -1,4 +1,4 @@
-"""The Python API as `docs/api.md` shows it, and the notebook under `examples/`."""
+"""The pages of `docs` whose examples are run, that of the Python API above all, and the notebook under `examples/`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def test_every_public_name_is_documented_and_exists() -> None:
         assert re.search(rf"gen3d\.{name}\b", API), f"docs/api.md does not show gen3d.{name}"
 
 
-def test_the_examples_of_the_page_give_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "least"), [("api.md", 20), ("prompts.md", 5)])
+def test_the_examples_of_a_page_give_what_it_says(
+    page: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(API.replace("```", ""), {}, "docs/api.md", None, 0)
-    assert len(test.examples) > 20
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    test = doctest.DocTestParser().get_doctest(text.replace("```", ""), {}, page, None, 0)
+    assert len(test.examples) >= least
     runner, said = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL), io.StringIO()
     runner.run(test, out=said.write)
     assert runner.summarize(verbose=False).failed == 0, said.getvalue()
