@@ -1,4 +1,4 @@
-"""Files that another file names: opened only where they lie beside it or in folders below."""
+"""Opens the files that another file names, but only where they lie beside it or in folders below."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def _found(folder: Path | None, name: str) -> Path | None:
             path = (root / candidate).resolve()
             if path.is_relative_to(root) and path.is_file():
                 return path
-    except (OSError, RuntimeError, ValueError):  # loops of links, names that are too long
+    except (OSError, RuntimeError, ValueError):  # these are loops of links and names that are too long
         return None
     return None

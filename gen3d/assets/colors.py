@@ -1,4 +1,6 @@
-"""Between sRGB, in which pictures are kept and colours are compared, and linear light, in which they are mixed."""
+"""Converts between sRGB, in which pictures are kept and colours are compared, and linear light, in which they are
+mixed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assets from one file format to another, and pictures of them: `gen3d convert` and `gen3d render`."""
+"""Converts assets from one file format to another, and draws pictures of them: `gen3d convert` and `gen3d render`."""
 
 from __future__ import annotations
 
@@ -49,11 +49,14 @@ _NOT_WRITTEN = {
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """splats: write a GLB of splats, not a mesh. count: Gaussians laid on a mesh. faces, texture_size: of a mesh made
-    from splats; texture_size 0 for vertex colours. seed: of where Gaussians are laid. up, from_up: which way is up in
-    the file that is written and in the one that is read; None for what their formats have. scale: metres that the
-    largest extent shall measure. ground: stand on y = 0, the middle above the origin.
-    lit: lay splats on a mesh in its colours under the studio lighting, as a run's splats are.
+    """How `convert` makes one file of another.
+
+    splats: whether a GLB is to hold splats, not a mesh. count: how many Gaussians are laid on a mesh. faces,
+    texture_size: triangles and texels a side of a mesh that is made from splats; texture_size 0 gives it vertex
+    colours. seed: decides where Gaussians are laid. up, from_up: which way is up in the file that is written and in the
+    one that is read; None for what their formats have. scale: metres that the largest extent shall measure. ground:
+    whether the asset is to stand on y = 0, its middle above the origin. lit: whether splats are laid on a mesh in its
+    colours under the studio lighting, which a run's splats have.
     """
 
     splats: bool = False
@@ -146,7 +149,7 @@ def _check(source: Path, target: Path, options: ConvertOptions) -> None:
 
 
 def _write(asset: Asset, target: Path, options: ConvertOptions, losses: Reading) -> str:
-    """Writes the asset; what was written, with its size."""
+    """Writes the asset; returns what was written, with its size, in words."""
     suffix = target.suffix.lower()
     low, high = size_of(asset)
     unit = "no unit, as OBJ and PLY have none" if suffix != ".glb" else "metres"

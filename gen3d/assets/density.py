@@ -43,8 +43,8 @@ def widened(cloud: SplatCloud, by: float) -> SplatCloud:
 def narrowed(cloud: SplatCloud, size: int | None = None) -> SplatCloud:
     """The splats without the filter that they were widened by: what a rasteriser is to be given that adds its own.
 
-    size: pixels a side of default views, of whose filter alone they are rid, so that with it they are as wide as they
-    were, or as it is, whichever is more; None for all of theirs.
+    size: pixels a side of default views. Only the filter of a rasteriser that draws these is taken off, so that with it
+    the splats are as wide as they were, or as that filter is, whichever is more. None takes off all that was added.
     """
     less = cloud.widened if size is None else min(cloud.widened, pixel_filter(size))
     if not less:

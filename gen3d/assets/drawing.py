@@ -78,13 +78,13 @@ class MeshViews:
         """Premultiplied RGBA [B, H, W, 4] of views."""
         fine = cameras.resized(cameras.width * _SUPERSAMPLE, cameras.height * _SUPERSAMPLE)
         images = []
-        for index in range(len(cameras)):  # one view at a time: the samples of all would take gigabytes
+        for index in range(len(cameras)):  # one view at a time, as the samples of all would take gigabytes
             image = torch.from_numpy(self._view(fine[index : index + 1])).permute(2, 0, 1)[None]
             images.append(torch.nn.functional.avg_pool2d(image, _SUPERSAMPLE).permute(0, 2, 3, 1))
         return torch.cat(images)
 
     def _view(self, camera: Cameras) -> np.ndarray:
-        """[H, W, 4] float32."""
+        """One view [H, W, 4] float32, premultiplied RGBA."""
         image = np.zeros((camera.height * camera.width, 4), np.float32)
         depth = np.full(len(image), np.inf)
         if len(self.solid):

@@ -20,11 +20,11 @@ VISIBLE_LOGIT = -2.0
 """Splats of a lower opacity, 12 %, do not count when an asset is framed."""
 
 _HALF_EXTENT, _RADIUS = 0.95, 1.25
-_FEWEST = 64  # points of which none is called far
-_CELLS = 24  # across the middle 96 % of the points
+_FEWEST = 64  # of so few points none is called far
+_CELLS = 24  # cells of the grid across the middle 96 % of the points
 _REACH = 2.5  # cells that a gap within one thing may measure
-_SHARE = 0.01  # of the points, from which on something apart belongs to the asset
-_MARGIN = 0.25  # times its size, around the middle, within which everything belongs to the asset
+_SHARE = 0.01  # share of the points from which on something apart belongs
+_MARGIN = 0.25  # share of the asset's size, around its middle, within which everything belongs
 _SAMPLES = 8192
 
 

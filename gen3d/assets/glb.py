@@ -23,8 +23,8 @@ ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 UNSIGNED_SHORT, _UNSIGNED_INT, FLOAT = 5123, 5125, 5126
 
 FAR = 100.0
-"""Times the size of a mesh from the origin, beyond which positions are written around a node's translation: single
-precision would tear the mesh.
+"""How many of its own sizes a mesh may lie from the origin. Positions farther away are written around a node's
+translation, as single precision would tear the mesh.
 """
 
 
@@ -108,7 +108,7 @@ class Buffer:
         return len(self.accessors) - 1
 
     def add_positions(self, positions: np.ndarray) -> int:
-        """Appends positions [V, 3] with the bounds that glTF asks for; the number of their accessor."""
+        """Appends positions [V, 3] with the bounds that glTF asks for; returns the number of their accessor."""
         table = np.asarray(positions, dtype="<f4")
         return self.add(table, FLOAT, "VEC3", ARRAY_BUFFER, min=table.min(0).tolist(), max=table.max(0).tolist())
 
@@ -144,8 +144,8 @@ def _primitive_of(mesh: SurfaceMesh) -> np.ndarray:
 def _geometry(
     buffer: Buffer, mesh: SurfaceMesh, faces: np.ndarray, key: int, origin: np.ndarray
 ) -> tuple[dict[str, int], int]:
-    """Appends the triangles [F, 3], of the primitive `key`, and what their vertices have; the attributes and the
-    indices.
+    """Appends the triangles [F, 3], of the primitive `key`, and what their vertices have; returns the attributes and
+    the indices.
     """
     rows, index = np.unique(faces, return_inverse=True)
     attributes = {"POSITION": buffer.add_positions(mesh.vertices[rows] - origin)}

@@ -42,7 +42,7 @@ class Geometry:
         self._read_rows: set[int] = set()
 
     def pieces(self, index: object, weights: tuple[float, ...] | None) -> list[Piece | SplatCloud]:
-        """Triangles and splats of the mesh `index`. weights: of morph targets where a node has its own."""
+        """Triangles and splats of the mesh `index`. weights: those of the morph targets, where a node has its own."""
         entry = self.glb.item("meshes", index)
         assert isinstance(index, int)
         key = index, weights

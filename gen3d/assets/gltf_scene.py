@@ -117,7 +117,7 @@ def _roots(glb: Glb) -> list[int]:
 
 
 def _local_matrix(node: dict[str, Any]) -> np.ndarray | None:
-    """[4, 4], None for one that moves nothing."""
+    """A node's own matrix [4, 4]; None for one that moves nothing."""
     if "matrix" in node:
         return np.array(numbers(node, "matrix", [0.0] * 16)).reshape(4, 4).T
     if not node.keys() & {"translation", "rotation", "scale"}:
@@ -127,7 +127,7 @@ def _local_matrix(node: dict[str, Any]) -> np.ndarray | None:
 
 
 def _matrices(translations: np.ndarray, rotations: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """[N, 4, 4] of translations [N, 3], quaternions [N, 4] xyzw and scales [N, 3]."""
+    """The matrices [N, 4, 4] of translations [N, 3], quaternions [N, 4] xyzw and scales [N, 3]."""
     length = np.linalg.norm(rotations, axis=1, keepdims=True)
     x, y, z, w = np.where(length > 1e-12, rotations / np.maximum(length, 1e-12), [0, 0, 0, 1.0]).T
     turn = np.array([
@@ -142,7 +142,7 @@ def _matrices(translations: np.ndarray, rotations: np.ndarray, scales: np.ndarra
 
 
 def _instances(glb: Glb, accessors: Accessors, node: dict[str, Any], matrix: np.ndarray) -> np.ndarray:
-    """[N, 4, 4] where the mesh of a node stands: once, unless EXT_mesh_gpu_instancing says where else."""
+    """Matrices [N, 4, 4] of where the mesh of a node stands: once, unless EXT_mesh_gpu_instancing says where else."""
     instancing = glb.extension(node, _INSTANCING)
     if instancing is None:
         return matrix[None]

@@ -69,7 +69,7 @@ class Picture:
 
     @cached_property
     def pixels(self) -> np.ndarray:
-        """[H, W, 3], or [H, W, 4] with an alpha channel, uint8; row 0 is the top."""
+        """The pixels [H, W, 3], or [H, W, 4] with an alpha channel, uint8; row 0 is the top."""
         with _open(self.content, (_FORMATS[self.mime],)) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would cut 16 bits off at 255
                 gray = np.asarray(image, np.float64)
@@ -163,7 +163,7 @@ def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata that is not used
+            warnings.simplefilter("ignore")  # Pillow warns about metadata that is not used
             return Image.open(io.BytesIO(content), formats=formats)
     finally:
         Image.MAX_IMAGE_PIXELS = limit

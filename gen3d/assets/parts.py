@@ -19,8 +19,8 @@ MAX_PARTS = 1024
 GRID = 144
 """Samples a side of the field around the parts, of which a mesh is made."""
 
-_EXTENT = 0.92  # of the parts in the field's cube [-1, 1]^3, which leaves room for
-_MOST_BLEND = 0.04  # of the cube, by twice which a surface moves at most
+_EXTENT = 0.92  # half extent of the parts in the field's cube [-1, 1]^3
+_MOST_BLEND = 0.04  # in the cube; a blend moves a surface by twice as much at most
 _FARTHEST = 1e4
 _SMALLEST = 1e-4
 

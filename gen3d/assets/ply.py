@@ -35,7 +35,9 @@ DEFAULT_UP: Up = "-y"
 """What 3DGS and its viewers have: up is where Y falls."""
 
 FAR = 100.0
-"""Times the size of a cloud from the origin, beyond which it is moved there: single precision would blur it."""
+"""How many of its own sizes a cloud may lie from the origin; one farther away is moved there, as single precision would
+blur it.
+"""
 
 _COMMENT = re.compile(r"gen3d( \w+=\S+)+")
 _MOST_LOGIT = 20.0

@@ -186,7 +186,7 @@ def _row(element: Element, order: str, lengths: dict[str, int]) -> np.dtype:
 
 
 def _walk(content: bytes, start: int, element: Element, order: str) -> int:
-    """Reads rows of several lengths, one after the other; where the next element begins."""
+    """Reads rows of several lengths, one after the other; returns where the next element begins."""
     sizes = [(int(kind[1]), count_type) for _, kind, count_type in element.fields]
     begins = [np.empty(element.count, np.int64) for _ in sizes]
     counts = [np.zeros(element.count, np.int64) for _ in sizes]
@@ -249,7 +249,7 @@ def _read_ascii(text: bytes, elements: list[Element]) -> None:
 
 
 def _walk_words(words: np.ndarray, at: int, element: Element) -> int:
-    """As `_walk`, of numbers that are words."""
+    """Does what `_walk` does, where the numbers are words of text."""
     begins = np.empty((element.count, len(element.fields)), np.int64)
     counts = np.ones((element.count, len(element.fields)), np.int64)
     lists = [count_type is not None for _, _, count_type in element.fields]

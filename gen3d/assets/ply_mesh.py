@@ -48,7 +48,7 @@ def mesh_of_ply(ply: Ply, reading: Reading, folder: Path | None) -> SurfaceMesh:
 
 
 def _without_lost(mesh: SurfaceMesh, reading: Reading) -> SurfaceMesh:
-    """Without the triangles that have a corner at no place."""
+    """The mesh without the triangles that have a corner at no place."""
     good = np.isfinite(mesh.vertices).all(1)
     kept = good[mesh.faces].all(1)
     reading.leave_out("triangle that is not finite", int((~kept).sum()), "triangles that are not finite")
@@ -151,12 +151,12 @@ def _plain(counts: np.ndarray) -> int:
 
 
 def _upside(uv: np.ndarray) -> np.ndarray:
-    """v = 0 at the bottom, as PLY has it, to v = 0 on top."""
+    """Turns texture coordinates with v = 0 at the bottom, as PLY has them, into those with v = 0 on top."""
     return np.nan_to_num(uv, posinf=0, neginf=0) * [1, -1] + [0, 1]
 
 
 def _apart(mesh: SurfaceMesh) -> SurfaceMesh:
-    """With corners of its own for every triangle."""
+    """The mesh with corners of its own for every triangle."""
     rows = mesh.faces.reshape(-1)
     return replace(
         mesh, vertices=mesh.vertices[rows], faces=np.arange(len(rows)).reshape(-1, 3),

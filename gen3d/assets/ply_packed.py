@@ -13,7 +13,9 @@ _AXES = ("x", "y", "z")
 
 
 def unpacked(ply: Ply, reading: Reading) -> dict[str, np.ndarray]:
-    """What its splats are made of, by the names of `SplatCloud`. Raises Malformed where something is missing."""
+    """What the splats of a compressed PLY are made of, by the names of `SplatCloud`. Raises Malformed where something
+    is missing.
+    """
     vertex, chunks = ply.elements["vertex"], ply.elements.get("chunk")
     packed = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
     bounds = [f"{end}_{part}{axis}" for part in ("", "scale_") for end in ("min", "max") for axis in _AXES]

@@ -1,7 +1,8 @@
 """Splats as binary glTF with KHR_gaussian_splatting: points whose attributes are Gaussians.
 
-The opposite of the PLY in everything but position and harmonics: linear scales, opacities in 0..1, rotations xyzw.
-Colours are display-referred sRGB, as they were optimised. Viewers without the extension show coloured points.
+The format is the opposite of the PLY in everything but position and harmonics: linear scales, opacities in 0..1,
+rotations xyzw. Colours are display-referred sRGB, as they were optimised. Viewers without the extension show coloured
+points.
 """
 
 from __future__ import annotations

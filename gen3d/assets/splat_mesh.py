@@ -1,4 +1,4 @@
-"""A mesh of splats, where they are."""
+"""Makes a mesh of splats, at the place where they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gen3d.representations.pictures import views_of
 
 VIEW_SIZE = 256
 FIELD_GRID = 128
-_SLACK = 0.04  # of the largest extent, by which a body may differ from its bounds
+_SLACK = 0.04  # share of the largest extent by which a body may differ from its bounds
 
 
 def mesh_of_splats(cloud: SplatCloud, faces: int, texture_size: int) -> SurfaceMesh:

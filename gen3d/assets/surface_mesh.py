@@ -80,7 +80,9 @@ class SurfaceMesh:
         return rgba.clip(0, 1), glow
 
     def coordinates(self, use: TextureUse, corners: np.ndarray, bary: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Texture coordinates [M, 2] of some `points` [M] of those with barycentrics [N, 3] between corners [N, 3]."""
+        """Texture coordinates [M, 2] of the points numbered `points` [M] among N, which have barycentrics [N, 3]
+        between corners [N, 3].
+        """
         return np.einsum("nk,nkc->nc", bary[points], self.uvs[use.uv_set][corners[points]])
 
     def is_unlit(self, face: np.ndarray) -> np.ndarray:

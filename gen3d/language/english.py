@@ -40,7 +40,7 @@ class Count(NamedTuple):
 
 
 NOTHING = Opener("")
-"""What is no opener."""
+"""The opener of words that open nothing."""
 
 
 def entry(name: str) -> str:
@@ -62,7 +62,7 @@ def table(name: str) -> PhraseTable[str]:
 
 @lru_cache(maxsize=1)
 def counts() -> PhraseTable[Count]:
-    """Phrase -> how many it says."""
+    """A table from phrases to how many they say."""
     names = "several one two three four five six seven eight nine ten eleven twelve".split()
     groups = package_yaml("prompt_words.yaml")["counts"]
     return PhraseTable((phrase, Count(names.index(name))) for name in groups for phrase in phrases(groups[name]))
@@ -70,7 +70,7 @@ def counts() -> PhraseTable[Count]:
 
 @lru_cache(maxsize=1)
 def openers() -> PhraseTable[Opener]:
-    """Phrase -> what it opens. Relations carry their kind in SceneEval's words."""
+    """A table from phrases to what they open. Relations carry their kind in SceneEval's words."""
     rows = [(phrase, Opener(kind)) for name, kind in _OPENERS.items() for phrase in phrases(entry(name))]
     pairs = (pair.rpartition("=") for pair in phrases(entry("relations")))
     rows += [(phrase, Opener("relation", detail)) for phrase, _, detail in pairs]
@@ -81,7 +81,7 @@ def openers() -> PhraseTable[Opener]:
 
 @lru_cache(maxsize=1)
 def attributes() -> PhraseTable[tuple[str, str]]:
-    """Word or phrase -> (kind of `ATTRIBUTE_KINDS`, the basic word it stands for or itself)."""
+    """A table from words and phrases to a kind of `ATTRIBUTE_KINDS`, and the basic word they stand for."""
     rows: list[tuple[str, tuple[str, str]]] = []
     for kind, name in (("color", "colors"), ("material", "materials")):
         for basic, text in package_yaml("prompt_words.yaml")[name].items():

@@ -29,10 +29,10 @@ from gen3d.language.word_lists import PhraseTable
 from gen3d.language.words import is_word, tokens
 
 MAX_QUOTED = 60
-"""Characters of a part of the prompt that a remark quotes."""
+"""The most characters of a part of the prompt that a remark quotes."""
 
 MAX_LISTED = 8
-"""Parts of the prompt that a remark quotes."""
+"""The most parts of the prompt that a remark quotes."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ class Reading:
 
 
 def read(text: str, known: PhraseTable[str] | Iterable[str] = ()) -> Reading:
-    """Reads a prompt. Never raises; linear in its length, of which `MAX_PROMPT_LENGTH` characters are read.
+    """Reads a prompt. It never raises, and takes time linear in the prompt's length, of which `MAX_PROMPT_LENGTH`
+    characters are read.
 
     known: names that whoever draws knows. One of several words is read as one thing ("chest of drawers"), and `known`
     of the result says whether the subject is one of them.

@@ -27,7 +27,7 @@ from gen3d.language.things import JOINING, Sentence
 
 
 def read_sentence(words: Words) -> Sentence:
-    """Reads a prompt that has been divided into words. Never raises; linear in their number."""
+    """Reads a prompt that has been divided into words. It never raises, and takes time linear in their number."""
     reader, place = Reader(words), 0
     while place < len(words):
         place = max(place + 1, _step(reader, place))

@@ -172,7 +172,7 @@ def _segmented(words: Sequence[str], code: str) -> list[str]:
 
 
 def _entries(kind: str) -> list[tuple[str, str, str, bool]]:
-    """(code, word, English name, whether the word means only that) of all languages."""
+    """Rows of all languages: code, word, English name, and whether the word means only that."""
     found = []
     for english, text in package_yaml("other_languages.yaml")[kind].items():
         for item in text.split(";"):
@@ -184,7 +184,7 @@ def _entries(kind: str) -> list[tuple[str, str, str, bool]]:
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> dict[str, dict[str, bool]]:
-    """Word -> language -> whether it is a word that tells, not a small one."""
+    """By word and language: whether it is a word that tells, not a small one."""
     table: dict[str, dict[str, bool]] = {}
     for kind in ("things", "colors"):
         for code, form, _, sure in _entries(kind):
@@ -198,7 +198,7 @@ def _vocabulary() -> dict[str, dict[str, bool]]:
 
 @lru_cache(maxsize=32)
 def _dictionary(code: str) -> PhraseTable[tuple[str, str]]:
-    """Phrase -> ("thing" or "adjective", English) of one language, and its articles."""
+    """A table from phrases of one language to "thing" or "adjective" and their English, with its articles."""
     rows = [
         (form, ("thing" if kind == "things" else "adjective", english))
         for kind in ("things", "colors")

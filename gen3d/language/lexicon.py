@@ -156,7 +156,7 @@ def _lexicon() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _names_by_first() -> dict[str, frozenset[str]]:
-    """First name of an entry -> the names in all entries that begin with it."""
+    """By the first name of an entry: the names in all entries that begin with it."""
     lexicon = _lexicon()
     found: dict[str, set[str]] = {}
     for entry in (*lexicon["nouns"].values(), *lexicon["models"].values()):

@@ -31,7 +31,7 @@ from gen3d.language.words import is_word
 _ONE = frozenset("a an one each every this that another 1 single".split())
 
 MAX_WORDS = 12
-"""Words of one name with its attributes; what is longer is no name."""
+"""The most words of one name with its attributes; what is longer is no name."""
 
 
 @dataclass(frozen=True)

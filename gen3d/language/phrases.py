@@ -8,7 +8,9 @@ from gen3d.language.captions import with_article
 from gen3d.language.words import text_words
 
 TEMPLATES = ("{}", "a 3d model of {}", "a render of {}", "{} on a plain background")
-"""At training one is drawn for each caption; at evaluation the features of all are averaged (CLIP, section 3.1.4)."""
+"""Sentences around a caption. At training one is drawn for each; at evaluation the features of all are averaged (CLIP,
+section 3.1.4).
+"""
 
 VIEWS = ("front", "side", "back")
 VIEW_TEMPLATE = "{}, {} view"

@@ -11,7 +11,7 @@ from gen3d.language.prompt_lists import listed_prompts
 from gen3d.runtime.files import read_user_text
 
 MAX_PROMPT_LENGTH = 1000
-"""Characters; text encoders read far fewer."""
+"""The most characters of a prompt; text encoders read far fewer."""
 
 MAX_LIST_BYTES = 1_000_000
 

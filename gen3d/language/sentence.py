@@ -10,7 +10,7 @@ from gen3d.language.things import Relation, Sentence, Thing
 from gen3d.language.words import is_word
 
 MAX_THINGS = 16
-"""Things of one prompt that are read; what comes after them is left out."""
+"""The most things of one prompt that are read; what comes after them is left out."""
 
 PRONOUNS = frozenset("it them its his her their itself themselves each one".split())
 

@@ -39,12 +39,12 @@ class Thing:
 
     @property
     def colors(self) -> list[str]:
-        """Its colour words, as written."""
+        """The thing's colour words, as written."""
         return [word for word in self.attributes if attribute_kind(word) == "color"]
 
     @property
     def materials(self) -> list[str]:
-        """Its materials, as written: "wooden", "made of glass"."""
+        """The thing's materials, as written: "wooden", "made of glass"."""
         made = table("made_words")
         return [
             phrase

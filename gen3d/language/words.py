@@ -1,4 +1,4 @@
-"""Texts as words."""
+"""Divides texts into words."""
 
 from __future__ import annotations
 
