@@ -167,7 +167,7 @@ def _run_one(
     prepare: Callable[[RunFolder, list[RunConfig]], None],
     models: list[Models],
 ) -> JobResult:
-    """models: those of the jobs before, or an empty list that is filled."""
+    """Runs the stages of one job. models: those of the jobs before, or an empty list that is filled."""
     begin, config = time.monotonic(), stages[0]
     folder = None
     try:

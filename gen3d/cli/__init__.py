@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _prepare_process() -> None:
-    """Settings that have to stand before anything heavy is imported, and where messages go."""
+    """Makes the settings that have to stand before anything heavy is imported, and says where messages go."""
     prepare()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -85,7 +85,7 @@ def _prepare_process() -> None:
 
 
 def _drop_output() -> None:
-    """Python would write what is left when it exits, fail again, and exit with a code of its own."""
+    """Drops what is left to print: Python would write it when it exits, fail again, and exit with a code of its own."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

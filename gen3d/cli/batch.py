@@ -1,4 +1,4 @@
-"""`gen3d batch FILE`: everything is checked before anything heavy is imported."""
+"""The command `gen3d batch FILE`: everything is checked before anything heavy is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gen3d config`: what every setting is, may be and means."""
+"""The command `gen3d config`: what every setting is, may be and means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gen3d corpus build`."""
+"""The command `gen3d corpus build`."""
 
 from __future__ import annotations
 

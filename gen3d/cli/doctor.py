@@ -1,4 +1,4 @@
-"""`gen3d doctor`."""
+"""The command `gen3d doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gen3d evaluate`. Light to import: torch is loaded when it runs."""
+"""The command `gen3d evaluate`. It is light to import: torch is loaded when it runs."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one sentence, raised like every other usage error."""
+    """A parser of argparse whose complaints are one sentence, raised like every other usage error."""
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message[:1].upper()}{message[1:].rstrip('.')}. See '{self.prog} --help'.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, which would take the value in `--up -y` for an option."""
+        """Parses as argparse does, which by itself would take the value in `--up -y` for an option."""
         return super().parse_known_args(None if args is None else _with_axes(args), namespace)
 
 

@@ -1,4 +1,4 @@
-"""`gen3d recipes`."""
+"""The command `gen3d recipes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gen3d render`. Light to import: torch is loaded when it runs."""
+"""The command `gen3d render`. It is light to import: torch is loaded when it runs."""
 
 from __future__ import annotations
 

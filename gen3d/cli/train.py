@@ -1,4 +1,6 @@
-"""`gen3d train prior`, `gen3d train view` and `gen3d train clip`. Light to import: torch is loaded when one runs."""
+"""The commands `gen3d train prior`, `gen3d train view` and `gen3d train clip`.
+
+They are light to import: torch is loaded when one runs."""
 
 from __future__ import annotations
 

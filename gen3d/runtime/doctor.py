@@ -25,7 +25,9 @@ State = Literal["ok", "missing", "broken", "slow"]
 
 MIN_MEMORY_BYTES = 2_000_000_000
 PROBE_TIMEOUT = 120
-"""Seconds; importing torch from a cold disk takes tens of them, a first build of the kernels as well."""
+"""The most seconds that the probe may take: importing torch from a cold disk takes tens of them, a first build of the
+kernels as well.
+"""
 
 # Torch and the kernels are tried in a process of their own: a broken binary may end a process without an exception.
 _PROBE = """
@@ -54,7 +56,9 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True)
 class Check:
-    """One row. hint: what to do, or what the missing piece would give. required: the default recipe needs it."""
+    """One row of the table. hint: what to do, or what the missing piece would give. required: the default recipe needs
+    it.
+    """
 
     name: str
     state: State

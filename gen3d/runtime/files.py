@@ -89,7 +89,7 @@ def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:
 
 
 def read_user_text(path: Path, max_bytes: int, kind: str) -> str:
-    """As `read_user_bytes`, of a file of UTF-8 text."""
+    """The text of a small UTF-8 file that a user named; arguments and errors are those of `read_user_bytes`."""
     data = read_user_bytes(path, max_bytes, kind)
     try:
         return data.decode("utf-8-sig")

@@ -24,7 +24,7 @@ def is_offline() -> bool:
 
 
 def hub_home() -> Path:
-    """HF_HOME, or its default."""
+    """The folder that HF_HOME names, or its default."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.path.expandvars(os.environ.get("HF_HOME") or f"{base}/huggingface")).expanduser()
 

@@ -48,20 +48,20 @@ class StepRate:
 
     @property
     def per_second(self) -> float:
-        """0 until two steps were seen."""
+        """Steps per second; 0 until two steps were seen."""
         if len(self._marks) < 2:
             return 0.0
         (first, start), (last, end) = self._marks[0], self._marks[-1]
         return (last - first) / (end - start) if end > start else 0.0
 
     def seconds_left(self, step: int, total: int) -> float:
-        """Infinite while the rate is unknown."""
+        """Seconds until the last step; infinite while the rate is unknown."""
         rate = self.per_second
         return max(total - step, 0) / rate if rate > 0 else math.inf
 
 
 def format_duration(seconds: float) -> str:
-    """`0:07`, `12:34` or `1:02:03`; `-:--` for an unknown time."""
+    """A duration as `0:07`, `12:34` or `1:02:03`; `-:--` for an unknown one."""
     if not math.isfinite(seconds):
         return "-:--"
     minutes, rest = divmod(max(round(seconds), 0), 60)
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_step(step: int, total: int, values: Mapping[str, float], rate: StepRate) -> str:
-    """`step 30/150  loss 0.1234  2.5 it/s  0:48 left`."""
+    """A line such as `step 30/150 loss 0.1234 2.5 it/s 0:48 left`."""
     parts = [f"step {step}/{total}", *(f"{name} {value:.4g}" for name, value in values.items())]
     parts += [f"{rate.per_second:.3g} it/s", f"{format_duration(rate.seconds_left(step, total))} left"]
     return "  ".join(parts)

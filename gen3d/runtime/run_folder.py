@@ -102,7 +102,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def kept_if_useful(self) -> Iterator[RunFolder]:
-        """Around the work of the run: if it fails before it wrote anything, its folder goes away again."""
+        """Wraps the work of the run: if that fails before it wrote anything, its folder goes away again."""
         try:
             yield self
         except BaseException:

@@ -12,9 +12,9 @@ from typing import Any
 from gen3d.errors import Gen3DError
 
 MAX_HEADER_BYTES = 100_000_000
-"""As in the library that reads the files."""
+"""The most bytes of a header, as in the library that reads the files."""
 _LFS = b"version "
-"""How a file begins that Git LFS left in place of the weights; no header is as long as that."""
+"""The bytes by which a file begins that Git LFS left in place of the weights; no header is as long as that."""
 
 
 def tensor_names(path: Path) -> list[str]:

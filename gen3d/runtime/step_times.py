@@ -10,7 +10,7 @@ SCENE_PARTS = ("render", "regularizers", "backward", "update")
 """What the scene itself costs under any guidance; every other part is guidance."""
 
 REST = "rest"
-"""Reports and previews, which belong to no step."""
+"""The part for reports and previews, which belong to no step."""
 
 
 class StepTimes:
@@ -26,7 +26,7 @@ class StepTimes:
         self.seconds: dict[str, float] = {}
 
     def begin(self) -> None:
-        """What passed until now belongs to no part."""
+        """Begins a step: the time that passed until now belongs to no part."""
         self._mark = self._clock()
 
     def state_dict(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ MAX_DEPTH = 100
 MAX_NESTING_BYTES = 50_000_000
 """Size of the text that says how a state is nested. Safetensors reads no header above 100 million bytes."""
 MAX_INTEGER_BITS = 10_000
-"""Python reads no longer numbers from text."""
+"""The most bits of a whole number in a state: Python reads no longer ones from text."""
 
 _AS_BYTES = frozenset({torch.complex128, torch.complex32, torch.float4_e2m1fn_x2})
 """Dtypes that safetensors does not read back; they are stored as uint8 with their name beside them."""
