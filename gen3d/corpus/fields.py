@@ -53,7 +53,9 @@ class ObjectField:
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """points [N, 3], normals [N, 3] (of either orientation), colors [N, 3] uint8, part [N] uint8, total area."""
+    """Points of a surface: points [N, 3], normals [N, 3] (of either orientation), colors [N, 3] uint8, part [N] uint8,
+    total area.
+    """
 
     points: np.ndarray
     normals: np.ndarray

@@ -31,7 +31,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "capsule": ("capsule", "pill"),
     "disk": ("disk", "disc"),
 }
-"""Shape -> the nouns it goes by, the canonical one first."""
+"""The nouns that each shape goes by, the canonical one first."""
 
 _HELD_OUT = (
     ("purple", "cube"),
@@ -69,7 +69,7 @@ _RELATIONS: dict[str, tuple[str, ...]] = {
     "front": ("{a} in front of {b}", "{b} behind {a}", "{b} with {a} in front of it"),
     "behind": ("{a} behind {b}", "{b} in front of {a}", "{b} with {a} behind it"),
 }
-"""Relation -> its sentences, the canonical one first."""
+"""The sentences of each relation, the canonical one first."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ class Primitive:
 
 @dataclass(frozen=True)
 class PrimitiveScene:
-    """meshes: one per primitive, in place. colors: their sRGB in 0..1. caption: canonical; paraphrases: all others."""
+    """A generated scene. meshes: one per primitive, in place. colors: their sRGB in 0..1. caption: canonical;
+    paraphrases: all others.
+    """
 
     primitives: list[Primitive]
     relation: str

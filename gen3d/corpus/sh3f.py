@@ -194,5 +194,5 @@ def _parse_catalogue(text: str) -> tuple[dict[int, dict[str, str]], str]:
 
 
 def _unescape(text: str) -> str:
-    """Java properties write non-Latin characters as \\uXXXX."""
+    """Readable text of a Java property, in which non-Latin characters are written as \\uXXXX."""
     return re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text).strip()

@@ -84,7 +84,7 @@ def missing(source: str) -> str | None:
 
 
 def locate(source: str, download: bool = False, may_fetch: bool = False) -> ClipFiles:
-    """The files of `source`; the rest as in `locate_first`."""
+    """The files of `source`; the other arguments and the errors are those of `locate_first`."""
     fetch = _Fetch(download, may_fetch)
     if source == MINI:
         return _packaged()
@@ -132,7 +132,7 @@ class _Fetch:
     may_fetch: bool
 
     def __call__(self, repository: str, name: str, what: str, whole: bool = False) -> Path:
-        """whole: the advice is to fetch the repository, not one file."""
+        """The file of a repository. whole: the advice is to fetch the repository, not one file."""
         command = f"run '{_command(repository, None if whole else name)}'"
         path = cached_file(repository, name)
         if path is not None:
@@ -142,7 +142,7 @@ class _Fetch:
 
             try:
                 return Path(hf_hub_download(repository, name, cache_dir=hub_cache()))
-            except Exception as error:  # the hub raises a dozen kinds; all mean the same to the user
+            except Exception as error:  # the hub raises a dozen kinds, which all mean the same to the user
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise Gen3DError(f"'{name}' cannot be fetched from '{repository}' on the hub: {reason}") from None
         if self.may_fetch:

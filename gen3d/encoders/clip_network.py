@@ -31,8 +31,8 @@ class ClipNetwork(nn.Module):
     """
 
     def __init__(self, config: Mapping[str, Any], vocab_size: int) -> None:
-        """config: `model_cfg` in the layout of open_clip's hub files. Raises TypeError, KeyError or ValueError where it
-        asks for what is not written out here, or makes no sense.
+        """Makes the towers. config: `model_cfg` in the layout of open_clip's hub files. Raises TypeError, KeyError or
+        ValueError where it asks for what is not written out here, or makes no sense.
         """
         super().__init__()
         features = config["embed_dim"]
@@ -212,7 +212,7 @@ class _Transformer(nn.Module):
         self.resblocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, attn_mask: Tensor) -> Tensor:
-        """x: [B, L, C]. attn_mask: [L, L], added to the logits of the attention."""
+        """What the blocks make of x [B, L, C]. attn_mask: [L, L], added to the logits of the attention."""
         for block in self.resblocks:
             x = block(x, attn_mask)
         return x

@@ -42,7 +42,9 @@ class Evaluator:
         templates: Sequence[str] = TEMPLATES,
         device: torch.device | str = "cpu",
     ) -> None:
-        """image_tower, text_tower: take normalised images [B, 3, S, S] on `device`, and texts."""
+        """Makes a judge of two functions: `image_tower` takes normalised images [B, 3, S, S] on `device`, `text_tower`
+        texts.
+        """
         self.name, self.image_size, self.logit_scale = name, image_size, logit_scale
         self.templates = tuple(templates)
         self._image_tower, self._text_tower = image_tower, text_tower

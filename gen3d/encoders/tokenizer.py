@@ -25,7 +25,7 @@ FIRST_TOKEN = 2
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 INFLECTIONS = ("s", "es", "ed", "er", "ing", "y", "ish", "like", "en")
 MARKS = ("^", "##")
-"""Before pieces that begin a word, and before those inside one."""
+"""The marks before pieces that begin a word, and before those inside one."""
 
 MAX_PIECE = 5
 MAX_WORD = 40
@@ -40,7 +40,8 @@ class WordTokenizer:
     """
 
     def __init__(self, tokens: Sequence[str], context_length: int = 24) -> None:
-        """tokens: whole words as they are, pieces that begin a word with a leading `^`, pieces inside one with `##`.
+        """Takes a vocabulary: whole words as they are, pieces that begin a word with a leading `^`, those inside with
+        `##`.
 
         Raises ValueError for repeated tokens, missing letters or a context too short for a word.
         """

@@ -29,13 +29,17 @@ def color_shares(rgb: Tensor, alpha: Tensor) -> list[tuple[str, float]]:
 
 
 def dominant_color_of_render(rgb: Tensor, alpha: Tensor) -> str | None:
-    """The word of `COLORS` that covers most of the object, None for an empty image. Arguments as in `color_shares`."""
+    """The word of `COLORS` that covers most of the object, None for an empty image. The arguments are those of
+    `color_shares`.
+    """
     shares = color_shares(rgb, alpha)
     return shares[0][0] if shares else None
 
 
 def attribute_match(rgb: Tensor, alpha: Tensor, color: str) -> bool:
-    """Whether `color` is the object's main colour or covers `MIN_SHARE` of it. Arguments as in `color_shares`."""
+    """Whether `color` is the object's main colour or covers `MIN_SHARE` of it. The arguments are those of
+    `color_shares`.
+    """
     shares = color_shares(rgb, alpha)
     return bool(shares) and (shares[0][0] == color or dict(shares).get(color, 0.0) >= MIN_SHARE)
 

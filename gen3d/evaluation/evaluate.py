@@ -27,7 +27,7 @@ VIEWS = 8
 AZIMUTH_OFFSET = 22.5
 ELEVATION = 25.0
 RENDER_SIZE = 128
-"""Twice the in-house evaluator's input: its resize then anti-aliases the splats."""
+"""Pixels a side of the renders: twice the in-house evaluator's input, whose resize then anti-aliases the splats."""
 
 SURE = 0.75
 """Probability from which the evaluator tells a prompt from a near miss; even odds would be 0.5."""

@@ -34,8 +34,8 @@ def target_ranks(image_features: Tensor, text_features: Tensor, targets: Tensor)
 
 def r_precision(image_features: Tensor, text_features: Tensor, targets: Tensor, k: int = 1) -> float:
     """CLIP R-Precision (Park et al. 2021; Jain et al. 2022, Dream Fields): the fraction of assets whose own prompt is
-    among the k highest-scoring prompts of the gallery. Arguments as in `target_ranks`; render from poses held out of
-    training.
+    among the k highest-scoring prompts of the gallery. The arguments are those of `target_ranks`; render from poses
+    held out of training.
     """
     return float((target_ranks(image_features, text_features, targets) <= k).float().mean())
 
@@ -78,7 +78,8 @@ def retrieval_rr_at_k(query_features: Tensor, gallery_features: Tensor, relevant
 
 def ndcg_at_k(query_features: Tensor, gallery_features: Tensor, relevant: Tensor, k: int) -> float:
     """Mean over queries of sum_r (2^rel - 1) / log2(r + 1) over the k nearest shapes, divided by the best possible
-    (Järvelin and Kekäläinen 2002). Arguments as in `retrieval_rr_at_k`; a query without a relevant shape counts 0.
+    (Järvelin and Kekäläinen 2002). The arguments are those of `retrieval_rr_at_k`; a query without a relevant shape
+    counts 0.
     """
     found = _sorted_relevance(query_features, gallery_features, relevant)[:, :k].float()
     discount = 1 / torch.log2(torch.arange(found.shape[1]) + 2.0)
@@ -119,7 +120,7 @@ def kernel_inception_distance(features: Tensor, reference: Tensor) -> float:
 
 
 def _sorted_relevance(queries: Tensor, gallery: Tensor, relevant: Tensor) -> Tensor:
-    """relevant [Q, G] with each row ordered by falling similarity; among ties the irrelevant come first."""
+    """The flags relevant [Q, G] with each row ordered by falling similarity; among ties the irrelevant come first."""
     scores = queries @ gallery.T
     by_relevance = relevant.int().argsort(dim=1, stable=True)
     order = scores.gather(1, by_relevance).argsort(dim=1, descending=True, stable=True)

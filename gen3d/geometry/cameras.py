@@ -56,7 +56,7 @@ class Cameras:
         return matrices
 
     def projections(self) -> Tensor:
-        """From world space to pixel coordinates times depth, and depth: [B, 3, 4] float64, contiguous."""
+        """Matrices [B, 3, 4] from world space to pixel coordinates times depth, and depth; float64, contiguous."""
         return (self.intrinsics.double() @ self.viewmats().double()[:, :3]).contiguous()
 
     def resized(self, width: int, height: int) -> Cameras:

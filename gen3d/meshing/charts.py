@@ -45,7 +45,7 @@ def unwrap_by_axes(vertices: Tensor, faces: Tensor, size: int) -> Atlas:
 
 
 def _adjacency(faces: np.ndarray) -> coo_matrix:
-    """[F, F], one where triangles share an edge."""
+    """The adjacency of the triangles [F, F], one where two share an edge."""
     ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], -1).reshape(-1, 2), axis=1)
     key = ends[:, 0].astype(np.int64) * (int(faces.max()) + 1) + ends[:, 1]
     order = np.argsort(key, kind="stable")
@@ -106,7 +106,7 @@ def _pack(points: np.ndarray, faces: np.ndarray, label: np.ndarray, chart: np.nd
 
 
 def _overlapped(atlas: Atlas, size: int) -> np.ndarray:
-    """[F] whether a triangle lies below another one at the centre of a texel."""
+    """Whether each triangle [F] lies below another one at the centre of a texel."""
     count = len(atlas.faces)
     depth = 1 + 0.01 * torch.arange(count).repeat_interleave(3) / max(count, 1)
     corners = atlas.uv[atlas.faces.long().reshape(-1)]

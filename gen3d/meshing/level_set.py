@@ -67,7 +67,7 @@ def extract_surface(occupancy: np.ndarray, level: float) -> tuple[np.ndarray, np
 
 
 def extract_mesh(occupancy: np.ndarray, level: float) -> trimesh.Trimesh:
-    """`extract_surface` as a mesh."""
+    """The surface that `extract_surface` finds, as a mesh."""
     import trimesh  # takes most of a second to import, which a run does not spend before its first step
 
     return trimesh.Trimesh(*extract_surface(occupancy, level), process=False)
@@ -110,7 +110,7 @@ def vertex_colors(mesh: trimesh.Trimesh, rgb: Tensor, alpha: Tensor, cameras: Ca
 def surface_colors(
     mesh: trimesh.Trimesh, points: Tensor, normals: Tensor, rgb: Tensor, alpha: Tensor, cameras: Cameras
 ) -> tuple[np.ndarray, float]:
-    """As `vertex_colors`, of any points [P, 3] on the mesh with unit normals [P, 3]; colours [P, 3]."""
+    """Colours [P, 3] of any points [P, 3] on the mesh with unit normals [P, 3], blended as in `vertex_colors`."""
     corners = np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces)
     viewmats = cameras.viewmats().float()
     total, weights = torch.zeros(len(points), 3), torch.zeros(len(points), 1)
@@ -198,7 +198,9 @@ def surface_of_field(occupancy: np.ndarray, alpha: Tensor, cameras: Cameras) -> 
 def mesh_from_surface(
     surface: trimesh.Trimesh, views: tuple[Tensor, Tensor], cameras: Cameras, *, max_faces: int = 30000
 ) -> tuple[trimesh.Trimesh, dict[str, Any]]:
-    """`surface`, decimated, in the colours of the renders. Arguments and results as of `mesh_from_field`, no level."""
+    """`surface`, decimated, in the colours of the renders. Arguments and results are those of `mesh_from_field`, but
+    for the level.
+    """
     import trimesh
 
     rgb, alpha = (view.detach().cpu().float() for view in views)

@@ -37,14 +37,14 @@ def make_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _merged(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """With one vertex for equal positions, without the triangles that have fewer than three corners then."""
+    """The mesh with one vertex for equal positions, without the triangles that have fewer than three corners then."""
     vertices, index = np.unique(np.round(np.asarray(vertices, np.float64) / GRID) * GRID, axis=0, return_inverse=True)
     faces = index.reshape(-1)[faces]
     return vertices, faces[(faces != np.roll(faces, 1, axis=1)).all(1)]
 
 
 def _without_flaps(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Without pairs of opposite triangles of the same corners, which enclose nothing, and unused vertices.
+    """The mesh without pairs of opposite triangles of the same corners, which enclose nothing, and unused vertices.
 
     Slivers without area stay: the mesh would not be closed without them.
     """
@@ -114,7 +114,7 @@ def _around_edge(
 def _cut(
     vertices: np.ndarray, faces: np.ndarray, pairs: np.ndarray, crowded: list[Crowded]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """With a copy of the ends of crowded edges for each sheet of neighbouring triangles around them."""
+    """The mesh with a copy of the ends of crowded edges for each sheet of neighbouring triangles around them."""
     low, high, face, other = pairs.T
 
     def corner(of: np.ndarray, vertex: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ def _cut(
 
 
 def _split_edges(vertices: np.ndarray, faces: np.ndarray, crowded: list[Crowded]) -> tuple[np.ndarray, np.ndarray]:
-    """With a vertex of its own in the middle of crowded edges for all pairs of triangles but the first."""
+    """The mesh with a vertex of its own in the middle of crowded edges for all pairs of triangles but the first."""
     points: list[np.ndarray] = []
     triangles, changed = [*faces], set[int]()
     for low, high, pairs in crowded:

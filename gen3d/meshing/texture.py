@@ -22,7 +22,8 @@ from gen3d.rendering.mesh import vertex_normals
 from gen3d.rendering.topology import corner_positions
 
 ROUGHNESS = 0.85
-"""Of a smooth surface, as glTF defines it: nothing that guides here knows highlights, so none are promised."""
+"""Roughness of a smooth surface, as glTF defines it: no guide here knows highlights, so none are promised.
+"""
 
 MIN_AGREEMENT = 0.3
 """Normals of the source that turn further away (as a cosine) belong to another side of something thin."""
@@ -114,7 +115,7 @@ def vertex_tangents(vertices: Tensor, faces: Tensor, atlas: Atlas) -> Tensor:
     uv = corner_positions(atlas.uv, atlas.faces)
     edges, steps = corners[:, 1:] - corners[:, :1], uv[:, 1:] - uv[:, :1]
     area = steps[:, 0, 0] * steps[:, 1, 1] - steps[:, 0, 1] * steps[:, 1, 0]
-    # Times the area's sign alone: large triangles have the greater say.
+    # The area counts by its sign alone here, so large triangles have the greater say.
     along = (edges[:, 0] * steps[:, 1, 1:] - edges[:, 1] * steps[:, 0, 1:]) * area.sign()[:, None]
     rows = atlas.faces.long().reshape(-1)
     total = torch.zeros(len(atlas.uv), 3).index_add_(0, rows, along.repeat_interleave(3, 0))
