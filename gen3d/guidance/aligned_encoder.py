@@ -41,14 +41,14 @@ class ViewsEncoder(TextEncoder, Protocol):
 
 @dataclass(frozen=True)
 class EncoderStep:
-    """loss: weight (1 - similarity). similarity: mean cosine of scene and text, detached, -1..1."""
+    """What a step gives. loss: weight (1 - similarity). similarity: mean cosine of scene and text, detached."""
 
     loss: Tensor
     similarity: Tensor
 
 
 class EncoderGuidance:
-    """1 - cos(embedding of the scene, embedding of the text), for encoders of either kind."""
+    """Guidance by 1 - cos(embedding of the scene, embedding of the text), for encoders of either kind."""
 
     def __init__(self, encoder: CloudEncoder | ViewsEncoder, prompt: str, weight: float = 1.0) -> None:
         """Raises Gen3DError where the encoder gives no finite feature for the prompt."""
@@ -60,19 +60,19 @@ class EncoderGuidance:
         self.target = F.normalize(feature, dim=0)  # [D]
 
     def from_cloud(self, cloud: SurfaceCloud) -> EncoderStep:
-        """cloud: the scene's surface, attached to it. Raises TypeError for an encoder of views."""
+        """The step of a surface. cloud: the scene's, attached to it. Raises TypeError for an encoder of views."""
         if not hasattr(self.encoder, "embed_cloud"):
             raise TypeError("This text-3D encoder reads views, not surfaces: call `from_views`.")
         return self._step(self.encoder.embed_cloud(cloud), cloud.points.device)
 
     def from_views(self, images: Tensor) -> EncoderStep:
-        """images: views [V, H, W, 3] of the scene, attached to it. Raises TypeError for an encoder of surfaces."""
+        """The step of views [V, H, W, 3] of the scene, attached to it. Raises TypeError for an encoder of surfaces."""
         if not hasattr(self.encoder, "embed_views"):
             raise TypeError("This text-3D encoder reads surfaces, not views: call `from_cloud`.")
         return self._step(self.encoder.embed_views(images[None]), images.device)
 
     def _step(self, features: Tensor, device: torch.device) -> EncoderStep:
-        """device: of the scene, to which the loss belongs wherever the encoder is."""
+        """The step of features [B, D]. device: that of the scene, to which the loss belongs wherever the encoder is."""
         loss = cosine_loss(F.normalize(features.float(), dim=-1), self.target.to(features.device)).to(device)
         return EncoderStep(self.weight * loss, 1 - loss.detach())
 
@@ -86,11 +86,11 @@ class MeanOfViews:
         self.towers = towers
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        """[T, D], averaged over the prompt templates."""
+        """Features [T, D] of texts, averaged over the prompt templates."""
         return text_features(self.towers, texts)
 
     def embed_views(self, images: Tensor) -> Tensor:
-        """[B, V, H, W, 3] in 0..1 -> [B, D]."""
+        """Features [B, D] of views [B, V, H, W, 3] in 0..1."""
         size = (self.towers.image_size, self.towers.image_size)
         flat = images.flatten(0, 1).permute(0, 3, 1, 2)  # [B V, 3, H, W]
         resized = F.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)

@@ -54,13 +54,13 @@ class ClipGuidanceConfig:
     """Weights and augmentation. Terms of weight 0 cost nothing."""
 
     weight: float = 1.0
-    """Of the whole."""
+    """Weight of the whole loss."""
     text: float = 1.0
     """Weight of 1 - cos(image, text)."""
     prior: float = 0.33
     """Weight of 1 - cos(image, image embedding that a prior gives for the text), where there is one."""
     directional: float = 0.0
-    """Weight of 1 - cos between the change of the image and that of the text."""
+    """Weight of 1 - cos of the angle between the change of the image and that of the text."""
     neutral: str = "a grey 3d model"
     """What the scene is at the start, in words, for the directional term."""
     templates: tuple[str, ...] = TEMPLATES
@@ -89,8 +89,8 @@ def clip_mesh_config() -> ClipGuidanceConfig:
 
 @dataclass(frozen=True)
 class ClipStep:
-    """loss: weighted sum of all terms, where the render is. similarity: mean cosine of the crops with the text,
-    detached. terms: the unweighted terms by name, detached scalars.
+    """What one step gives. loss: weighted sum of all terms, where the render is. similarity: mean cosine of the crops
+    with the text, detached. terms: the unweighted terms by name, detached scalars.
     """
 
     loss: Tensor
@@ -111,9 +111,10 @@ class ClipGuidance:
         neutral: Tensor | None = None,
         prior: Tensor | None = None,
     ) -> None:
-        """text: [D] unit feature of the prompt. neutral: [D] unit feature of what the scene is at the start, for the
-        directional term. prior: [D] or [P, D], image embeddings that a prior gives for the text (CLIP-Mesh), which are
-        averaged. generator: on the CPU. Raises UsageError for a background that does not exist.
+        """Makes the guidance of features. text: [D] unit feature of the prompt. neutral: [D] unit feature of what the
+        scene is at the start, for the directional term. prior: [D] or [P, D], image embeddings that a prior gives for
+        the text (CLIP-Mesh), which are averaged. generator: on the CPU. Raises UsageError for a background that does
+        not exist.
         """
         check_background(config.background)
         self.towers, self.text, self.config, self.generator = towers, text, config, generator
@@ -138,9 +139,9 @@ class ClipGuidance:
     def __call__(
         self, render: Render, step: int, *, start: Render | None = None, texts: Tensor | None = None
     ) -> ClipStep:
-        """render: B views, attached to the scene. step: of the run, for the target of the opacity. start: the same
-        views of the scene as it was, for the directional term; seen on the same backgrounds, in the same crops. texts:
-        [B, D] unit features in place of the prompt's, one a view ("..., back view").
+        """The loss of B views. render: these views, attached to the scene. step: that of the run, for the target of the
+        opacity. start: the same views of the scene as it was, for the directional term; seen on the same backgrounds,
+        in the same crops. texts: [B, D] unit features in place of the prompt's, one a view ("..., back view").
 
         Raises ValueError where the directional term is on and `start` is missing.
         """

@@ -28,7 +28,9 @@ from gen3d.priors.denoiser import CodeDenoiser
 
 @dataclass(frozen=True)
 class CodeStep:
-    """loss: its gradient is the rule's. target [1, K]: the code that the rule pulls to. time: diffusion time."""
+    """What one step gives. loss: its gradient is the rule's. target [1, K]: the code that the rule pulls to. time:
+    diffusion time.
+    """
 
     loss: Tensor
     target: Tensor
@@ -43,7 +45,9 @@ class CodeGuidance:
     def __init__(
         self, predict: Predict, config: CodeGuidanceConfig, generator: torch.Generator, rule: Rule | None = None
     ) -> None:
-        """predict: see `contract.Predict`. rule: of `CODE_RULES` by `config.rule` where None."""
+        """Makes the guidance of a prior's predictions. predict: see `contract.Predict`. rule: of `CODE_RULES` by
+        `config.rule` where None.
+        """
         self.predict, self.config, self.generator = predict, config, generator
         self.rule = rule or CODE_RULES[config.rule]
         self.finish: Callable[[], None] = lambda: None
@@ -83,7 +87,7 @@ class CodeGuidance:
             self.rule.load_state_dict(state)
 
     def __call__(self, code: Tensor, progress: float) -> CodeStep:
-        """code: [1, K], attached to the scene. progress: 0..1 of the run."""
+        """The step of a code [1, K] that is attached to the scene. progress: 0..1 of the run."""
         config = self.config
         t = annealed_time(progress, config.t_max, config.t_min)
         clean = code.detach().expand(1 if config.rule in INVERTING else config.draws, -1)
@@ -91,7 +95,7 @@ class CodeGuidance:
         times = clean.new_full((len(clean),), t)
         draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
         gradient = self.rule(draw).mean(0, keepdim=True)
-        # Per element of the code, so that weights do not depend on its size.
+        # The loss is one per element of the code, so that weights do not depend on its size.
         loss = weight_at(config, progress) * distillation_loss(code, gradient) / code.shape[1]
         return CodeStep(loss, code.detach() - gradient, t)
 

@@ -20,10 +20,10 @@ class NoisePath(Protocol):
     """The forward process x_t = alpha(t) x + sigma(t) e of a prior, for times [B] in 0..1."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        """[B], falls from about 1 to about 0."""
+        """The share [B] of the clean sample at times t [B]; it falls from about 1 to about 0."""
 
     def sigma(self, t: Tensor) -> Tensor:
-        """[B], rises from about 0 to about 1."""
+        """The share [B] of the noise at times t [B]; it rises from about 0 to about 1."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class DiffusionPrior(Protocol):
 
 
 Predict = Callable[[Tensor, Tensor], Halves]
-"""(noisy [B, ...], times [B]) -> noise predictions; what a rule knows of the prior."""
+"""What a rule knows of the prior: a function (noisy [B, ...], times [B]) -> noise predictions."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ class Draw:
     generator: torch.Generator
 
     def spread(self, values: Tensor) -> Tensor:
-        """[B] as [B, 1, ...], to multiply with samples."""
+        """Values [B] as [B, 1, ...], to multiply with samples."""
         return values.view(-1, *[1] * (self.clean.dim() - 1))
 
     def noisy(self) -> Tensor:
-        """x_t = alpha x + sigma e."""
+        """The noisy samples x_t = alpha x + sigma e."""
         return self.spread(self.path.alpha(self.t)) * self.clean + self.spread(self.path.sigma(self.t)) * self.noise
 
 
 Rule = Callable[[Draw], Tensor]
-"""Draw -> gradient with respect to `clean`, same shape, already weighted by w(t)."""
+"""A rule: Draw -> gradient with respect to `clean`, of the same shape, already weighted by w(t)."""

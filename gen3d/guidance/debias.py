@@ -23,7 +23,7 @@ THRESHOLD = 0.95
 SENTENCE = "This picture shows the {} view of {}"
 
 Shares = Callable[[list[str]], Tensor]
-"""Texts -> the shares [T, 4] of `VIEWS` in each, rows sum to 1."""
+"""A function from texts to the shares [T, 4] of `VIEWS` in each; rows sum to 1."""
 
 
 def debiased(prompt: str, shares: Shares, threshold: float = THRESHOLD) -> dict[str, str]:
@@ -74,7 +74,9 @@ class MaskedViews:
 
     @torch.no_grad()
     def __call__(self, texts: list[str]) -> Tensor:
-        """See `Shares`. Raises Gen3DError where the model has no mask, or does not know the names of the views."""
+        """The shares [T, 4] of `VIEWS` in each of the texts. Raises Gen3DError where the model has no mask, or does not
+        know the names of the views.
+        """
         mask = self.tokenizer.mask_token
         names = [self.tokenizer.encode(view, add_special_tokens=False)[:1] for view in VIEWS]
         if mask is None or any(not ids or ids[0] == self.tokenizer.unk_token_id for ids in names):

@@ -45,8 +45,9 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class DiffusionStep:
-    """loss: unweighted, where the render is; its gradient is the rule's, a mean over views. gradient_norm: root mean
-    square of the rule's gradient in what the prior diffuses; of 'refine' that of the difference in pixels.
+    """What one step gives. loss: unweighted, where the render is; its gradient is the rule's, a mean over views.
+    gradient_norm: root mean square of the rule's gradient in what the prior diffuses; of 'refine' that of the
+    difference in pixels.
     """
 
     loss: Tensor
@@ -72,8 +73,8 @@ class DiffusionGuidance:
     """
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: DiffusionConfig, generator: torch.Generator) -> None:
-        """config.rule: one of `rules.RULES`, "vsd", "dds" or "refine". generator: on the CPU. Raises UsageError for a
-        prior that cannot do what is asked.
+        """Makes the guidance of a prior. config.rule: one of `rules.RULES`, "vsd", "dds" or "refine". generator: on the
+        CPU. Raises UsageError for a prior that cannot do what is asked.
         """
         self.prior, self.config, self.generator = prior, config, generator
         texts = encode_texts(prior, prompt, config)
@@ -85,8 +86,8 @@ class DiffusionGuidance:
         self.scale = scale_schedule(config)
 
     def __call__(self, render: Render, cameras: Cameras, progress: float, start: Render | None = None) -> DiffusionStep:
-        """render: B views, attached to the scene, B a multiple of `prior.views`. progress: 0..1 of the run. start: the
-        same views of the scene as it was, for 'dds'; seen before the same background.
+        """The step of B views. render: these views, attached to the scene, B a multiple of `prior.views`. progress:
+        0..1 of the run. start: the same views of the scene as it was, for 'dds'; seen before the same background.
 
         Raises ValueError where the rule is 'dds' and `start` is missing.
         """
@@ -169,7 +170,7 @@ class DiffusionGuidance:
         prior, config = self.prior, self.config
         if not config.perp_neg:
             return lambda noisy, t: prior.predict(noisy, t, conditioning, cameras)
-        # Both negative texts as the two halves of one call.
+        # Both negative texts are asked for as the two halves of one call.
         first, second = (conditioning.views[view] for view in NEGATIVE_VIEWS)
         others = TextConditioning(first, second, {})
         weights = view_negatives(cameras, config.perp_neg_strength)

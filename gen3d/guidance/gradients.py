@@ -17,27 +17,31 @@ def finite(gradient: Tensor) -> Tensor:
 
 
 def clip_value(gradient: Tensor, limit: float) -> Tensor:
-    """Every entry within -limit..limit. Changes the direction."""
+    """The gradient with every entry clamped to -limit..limit, which changes its direction."""
     return gradient.clamp(-_positive(limit), limit)
 
 
 def clip_norm(gradient: Tensor, limit: float) -> Tensor:
-    """Every sample's root mean square at most `limit`: the direction and smaller gradients stay as they are."""
+    """The gradient with every sample's root mean square at most `limit`: the direction and smaller gradients stay as
+    they are.
+    """
     sizes = _rms(gradient, range(1, gradient.dim()))
     return (gradient * (_positive(limit) / sizes).clamp(max=1)).to(gradient)
 
 
 def clip_pixels(gradient: Tensor, limit: float) -> Tensor:
-    """Every pixel's norm over the channels [B, C, h, w] at most `limit` (PGC, Pan et al. 2023).
+    """The gradient with every pixel's norm over the channels [B, C, h, w] at most `limit` (PGC, Pan et al. 2023).
 
-    Keeps each pixel's direction in colour, and no outlier pixel decides about the others.
+    It keeps each pixel's direction in colour, and no outlier pixel decides about the others.
     """
     norms = math.sqrt(gradient.shape[1]) * _rms(gradient, [1])
     return (gradient * (_positive(limit) / norms).clamp(max=1)).to(gradient)
 
 
 def normalise(gradient: Tensor, size: float = 1.0) -> Tensor:
-    """Every sample scaled to the root mean square `size`: all times and scales pull alike. A gradient of 0 stays 0."""
+    """The gradient with every sample scaled to the root mean square `size`: all times and scales pull alike. A gradient
+    of 0 stays 0.
+    """
     return (_positive(size) * (gradient / _rms(gradient, range(1, gradient.dim())))).to(gradient)
 
 

@@ -68,11 +68,11 @@ class GaussianMixture:
         return GaussianMixture(self.means[chosen], self.covariances[chosen], weights / weights.sum(), labels)
 
     def mean(self) -> Tensor:
-        """[D]"""
+        """The mean [D] of the mixture."""
         return self.weights @ self.means
 
     def covariance(self) -> Tensor:
-        """[D, D]: the mean of the components' covariances plus the covariance of their means."""
+        """The covariance [D, D]: the mean of the components' covariances plus the covariance of their means."""
         offsets = self.means - self.mean()
         within = (self.weights[:, None, None] * self.covariances).sum(0)
         return within + (self.weights[:, None] * offsets).T @ offsets
@@ -87,11 +87,13 @@ class GaussianMixture:
         return self.means[chosen] + offsets
 
     def log_density(self, noisy: Tensor, t: Tensor, path: NoisePath) -> Tensor:
-        """log p_t [B] of samples [B, ...] at times t [B] of the path."""
+        """The log density log p_t [B] of samples [B, ...] at times t [B] of the path."""
         return self._components(noisy, t, path)[0].logsumexp(1).to(noisy)
 
     def noise(self, noisy: Tensor, t: Tensor, path: NoisePath) -> Tensor:
-        """E[e | x_t] = -sigma grad log p_t for samples [B, ...] (D numbers each) at times t [B]: exact, same shape."""
+        """The noise prediction E[e | x_t] = -sigma grad log p_t of samples [B, ...], D numbers each, at times t [B];
+        exact.
+        """
         logs, scaled = self._components(noisy, t, path)
         sigma = path.sigma(t.to(self.means))
         prediction = sigma[:, None] * (logs.softmax(1)[..., None] * scaled).sum(1)
@@ -102,7 +104,9 @@ class GaussianMixture:
         return halves_of(self.of(label), self, path)
 
     def _components(self, noisy: Tensor, t: Tensor, path: NoisePath) -> tuple[Tensor, Tensor]:
-        """log(weight N(x_t; alpha mean, V)) [B, K] and V^-1 (x_t - alpha mean) [B, K, D]; V = alpha^2 C + sigma^2."""
+        """The logs log(weight N(x_t; alpha mean, V)) [B, K] and V^-1 (x_t - alpha mean) [B, K, D]; V = alpha^2 C +
+        sigma^2.
+        """
         values, times = noisy.flatten(1).to(self.means), t.to(self.means)
         alpha, sigma = path.alpha(times)[:, None, None], path.sigma(times)[:, None, None]
         variances, directions = self._axes
@@ -121,7 +125,8 @@ def isotropic(
     weights: Sequence[float] | None = None,
     labels: tuple[str, ...] | None = None,
 ) -> GaussianMixture:
-    """Round components: means [K, D], one variance or [K]; equal weights and labels "0", "1", ... unless given.
+    """A mixture of round components: means [K, D], one variance or [K]; equal weights and labels "0", "1", ... unless
+    given.
 
     Kept in double precision: predictions have the dtype of what they are asked for.
     """
@@ -173,16 +178,16 @@ class MixturePrior:
         return F.interpolate(images.permute(0, 3, 1, 2), size=(self.resolution, self.resolution), mode="area")
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Predict, cameras: Cameras | None) -> Halves:
-        """The exact noise predictions; the cameras do not matter."""
+        """The exact noise predictions, for which the cameras do not matter."""
         with torch.no_grad():
             return conditioning(noisy, t)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The samples are images already; kept within 0..1."""
+        """The samples themselves, which are images already, kept within 0..1."""
         return latents.clamp(0, 1)
 
     def free_text_encoders(self) -> None:
-        """There is none."""
+        """Does nothing: there is no text encoder."""
 
     def rest(self) -> None:
-        """It takes no memory."""
+        """Does nothing: a mixture takes no memory."""

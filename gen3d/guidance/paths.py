@@ -15,7 +15,7 @@ from gen3d.errors import UsageError
 from gen3d.guidance.contract import NoisePath
 
 MIN_SIGMA = 1e-3
-"""Below this a clean prediction says nothing of the noise."""
+"""The sigma below which a clean prediction says nothing of the noise."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def scaled_linear_path(steps: int = 1000, start: float = 0.00085, end: float = 0
 
 
 def spread(values: Tensor, samples: Tensor) -> Tensor:
-    """values [B] as [B, 1, ...] of the dtype of `samples` [B, ...], to multiply with them."""
+    """Values [B] as [B, 1, ...] of the dtype of `samples` [B, ...], to multiply with them."""
     return values.view(-1, *[1] * (samples.dim() - 1)).to(samples)
 
 
 def add_noise(path: NoisePath, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t = alpha x + sigma e for samples [B, ...] at times [B]."""
+    """Noisy samples x_t = alpha x + sigma e of samples [B, ...] at times [B]."""
     return spread(path.alpha(t), clean) * clean + spread(path.sigma(t), clean) * noise
 
 

@@ -19,9 +19,11 @@ TOWARDS_OWN = (4.0, 0.5, -2.426)
 """Height, rate and shift (see `fading_weight`) of the front's text on the way from side to front, and of the side's on
 the way back: it fades to 0 where its own view is reached."""
 SIDE_FROM_BACK = (1.0, 0.5, -0.606)
-"""Of the side's text on the way from back to side."""
+"""Height, rate and shift of the side's text on the way from back to side."""
 FRONT_FROM_BACK = (1.0, 0.5, 0.967)
-"""Of the front's text on the way from back to side, where the back has to be kept from showing another face."""
+"""Height, rate and shift of the front's text on the way from back to side, where the back has to be kept from showing
+another face.
+"""
 
 
 def perpendicular(vectors: Tensor, direction: Tensor) -> Tensor:

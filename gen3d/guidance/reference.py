@@ -24,20 +24,20 @@ MAX_BYTES = 50_000_000
 MAX_PIXELS = 4096 * 4096
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
-"""Pixels of 8 bits a channel or less; PIL would cut off what is brighter in 16 bits."""
+"""PIL's names of pixels of 8 bits a channel or less; PIL would cut off what is brighter in 16 bits."""
 
 
 @dataclass(frozen=True)
 class ReferenceImage:
-    """pixels: premultiplied RGBA [H, W, 4] in 0..1, square. masked: whether the file says what is background; else
-    alpha is 1 everywhere and the background is part of the colours.
+    """A reference image. pixels: premultiplied RGBA [H, W, 4] in 0..1, square. masked: whether the file says what is
+    background; else alpha is 1 everywhere and the background is part of the colours.
     """
 
     pixels: Tensor
     masked: bool
 
     def resized(self, size: int) -> ReferenceImage:
-        """The same in size x size pixels: averaged when shrunk."""
+        """The image in size x size pixels: averaged when shrunk."""
         channels_first = self.pixels.permute(2, 0, 1)[None]
         resized = F.interpolate(channels_first, (size, size), mode="bilinear", antialias=True, align_corners=False)
         return ReferenceImage(resized[0].permute(1, 2, 0).clamp(0, 1), self.masked)
@@ -82,7 +82,7 @@ def _open(path: str) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except UsageError:
         raise
-    except Exception as error:  # PIL raises a dozen kinds for damaged files; all mean the same to the user
+    except Exception as error:  # PIL raises a dozen kinds for damaged files, which all mean the same to the user
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(
             f"The reference image {path} cannot be read ({reason[:200]}): give a PNG, JPEG or WebP file."

@@ -33,32 +33,32 @@ from gen3d.guidance.contract import Draw, Halves, Predict, Rule
 from gen3d.guidance.paths import add_noise, clean_of, ddim_step
 
 Weight = Callable[[Tensor, Tensor], Tensor]
-"""(alpha [B], sigma [B]) -> w(t) [B]."""
+"""A weight as a function (alpha [B], sigma [B]) -> w(t) [B]."""
 
 
 def one_minus_abar(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """1 - abar (public code of DreamFusion's followers): sigma^2 where alpha^2 + sigma^2 = 1."""
+    """The weight 1 - abar (public code of DreamFusion's followers): sigma^2 where alpha^2 + sigma^2 = 1."""
     return sigma.square() / (alpha.square() + sigma.square())
 
 
 def sigma_squared(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """sigma^2 (DreamFusion, Poole et al. 2022)."""
+    """The weight sigma^2 (DreamFusion, Poole et al. 2022)."""
     return sigma.square()
 
 
 def root_abar(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """sqrt(abar) (1 - abar) (Fantasia3D, Chen et al. 2023): also falls off at high noise."""
+    """The weight sqrt(abar) (1 - abar) (Fantasia3D, Chen et al. 2023): also falls off at high noise."""
     total = alpha.square() + sigma.square()
     return alpha / total.sqrt() * sigma.square() / total
 
 
 def sigma_over_alpha(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """sigma / alpha: turns a difference of noises into one of clean predictions. Needs alpha > 0."""
+    """The weight sigma / alpha: it turns a difference of noises into one of clean predictions. Needs alpha > 0."""
     return sigma / alpha
 
 
 def constant(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """1: with it SDS is SJC on a variance-exploding path."""
+    """The weight 1: with it SDS is SJC on a variance-exploding path."""
     return torch.ones_like(alpha)
 
 
@@ -93,7 +93,7 @@ def csd(draw: Draw, weight: Weight = one_minus_abar) -> Tensor:
 
 
 NegativePredict = Callable[[Tensor, Tensor], Tensor]
-"""(noisy [B, ...], t [B]) -> noise prediction under a prompt for bad images."""
+"""A function (noisy [B, ...], t [B]) -> noise prediction under a prompt for bad images."""
 
 
 def nfsd(

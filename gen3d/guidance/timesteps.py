@@ -32,10 +32,10 @@ class Window:
 
 
 TimeSchedule = Callable[[float], Window]
-"""Progress 0..1 of the run -> the window that the times of this step are drawn from."""
+"""A function from the progress 0..1 of the run to the window that the times of this step are drawn from."""
 
 ScaleSchedule = Callable[[float], float]
-"""Progress 0..1 of the run -> guidance scale."""
+"""A function from the progress 0..1 of the run to the guidance scale."""
 
 
 def draw_times(
@@ -57,7 +57,7 @@ def draw_times(
 
 
 def uniform(low: float = 0.02, high: float = 0.98) -> TimeSchedule:
-    """t ~ U(low, high) for the whole run (DreamFusion, Poole et al. 2022)."""
+    """Times t ~ U(low, high) for the whole run (DreamFusion, Poole et al. 2022)."""
     window = Window(low, high)
     return lambda progress: window
 
@@ -134,12 +134,14 @@ def constant_scale(scale: float) -> ScaleSchedule:
 
 
 def linear_scale(start: float, end: float) -> ScaleSchedule:
-    """From `start` to `end` over the run."""
+    """A guidance scale that goes evenly from `start` to `end` over the run."""
     return lambda progress: schedule.linear(start, end, progress)
 
 
 def cosine_scale(start: float, end: float) -> ScaleSchedule:
-    """From `start` to `end` along half a cosine: flat at both ends, so that layout and detail each get one scale."""
+    """A guidance scale from `start` to `end` along half a cosine: flat at both ends, so that layout and detail each get
+    one scale.
+    """
     return lambda progress: end + (start - end) * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
 
 

@@ -26,7 +26,7 @@ from gen3d.guidance.rules import Weight, one_minus_abar
 from gen3d.guidance.timesteps import Window, draw_times
 
 NoisePredict = Callable[[Tensor, Tensor], Tensor]
-"""(noisy [B, ...], t [B]) -> noise prediction under the prompt, with gradients: the student's."""
+"""A function (noisy [B, ...], t [B]) -> noise prediction under the prompt, with gradients: the student's."""
 
 ATTENTION = r"to_(q|k|v|out)"
 """Layers that ProlificDreamer adapts, in the names of diffusers' networks."""
@@ -51,7 +51,9 @@ _SAME_PIXELS = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
 class _LowRank(nn.Module):
-    """scale up(down(x)), with `up` zero at first; kept in float32 whatever the layer beside it computes in."""
+    """The change scale up(down(x)) of a layer, with `up` zero at first; kept in float32 whatever the layer beside it
+    computes in.
+    """
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class _LowRank(nn.Module):
         self.scale = scale
         self.down: nn.Module
         self.up: nn.Module
-        # Built without memory first: the layers' own initialisation would draw from the global generator.
+        # The layers are built without memory first: their own initialisation would draw from the global generator.
         if isinstance(layer, nn.Linear):
             self.down = nn.Linear(layer.in_features, rank, bias=False, device="meta")
             self.up = nn.Linear(rank, layer.out_features, bias=False, device="meta")
@@ -228,7 +230,7 @@ class VariationalRule:
 
     def __call__(self, draw: Draw) -> Tensor:
         gradient = vsd(draw, self._predict, self.weight)
-        # Active until after the backward pass: a network with checkpointing runs forward again in it.
+        # The adapter is active until after the backward pass: a network with checkpointing runs forward again in it.
         with torch.enable_grad(), self.adapter.active(self.views):
             for _ in range(self.updates):
                 self.loss = train_student(self.student, self.optimizer, draw, self.window)

@@ -21,13 +21,15 @@ from gen3d.guidance.paths import FlowPath, add_noise
 from gen3d.priors.view_prior import VIEW_SIZE, ViewPrior, camera_directions
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(noisy [B, 64, 64, 4], times [B], coarse [B, 64, 64, 4], directions [B, 3]) -> clean views under the text."""
+"""A function (noisy [B, 64, 64, 4], times [B], coarse [B, 64, 64, 4], directions [B, 3]) -> clean views under the text.
+"""
 
 
 @dataclass(frozen=True)
 class ViewStep:
-    """loss: its gradient is that of SDS, a mean over pixels. wanted [B, H, W, 4]: the coarse views with the detail that
-    the prior sees in the scene, premultiplied, at the resolution they came in. time: diffusion time.
+    """What one step gives. loss: its gradient is that of SDS, a mean over pixels. wanted [B, H, W, 4]: the coarse views
+    with the detail that the prior sees in the scene, premultiplied, at the resolution they came in. time: diffusion
+    time.
     """
 
     loss: Tensor
@@ -52,8 +54,9 @@ class ViewGuidance:
         return cls(predict, config, generator)
 
     def __call__(self, rendered: Tensor, coarse: Tensor, cameras: Cameras, progress: float) -> ViewStep:
-        """rendered: premultiplied RGBA [B, H, W, 4], attached to the scene, where the prior is. coarse: the field's own
-        views from the same cameras, same shape; they and the cameras may lie on any device. progress: 0..1 of the run.
+        """The step of rendered views, premultiplied RGBA [B, H, W, 4], attached to the scene, where the prior is.
+        coarse: the field's own views from the same cameras, same shape; they and the cameras may lie on any device.
+        progress: 0..1 of the run.
         """
         coarse = coarse.detach().to(rendered)
         t = annealed_time(progress, self.config.t_max, self.config.t_min)

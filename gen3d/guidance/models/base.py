@@ -81,11 +81,11 @@ class NetworkPrior(ABC):
         return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), condition))
 
     def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `Codec.encode`."""
+        """Encodes renders as `Codec.encode` says."""
         return self.codec.encode(images, background)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """As `Codec.decode`."""
+        """Decodes samples as `Codec.decode` says."""
         return self.codec.decode(latents)
 
     def rest(self) -> None:

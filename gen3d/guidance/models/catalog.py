@@ -49,7 +49,7 @@ ADAPTERS = {
         "", "image_conditioned", "ImageConditionedPrior", IMAGE_PARTS, PROJECTIONS
     ),
 }
-"""By the `_class_name` of model_index.json."""
+"""The adapters by the `_class_name` of model_index.json."""
 
 
 SINGLE_FILES = {
@@ -86,4 +86,4 @@ KNOWN = {
     "ashawkey/stable-zero123-diffusers": Known(2.5),
     "ashawkey/zero123-xl-diffusers": Known(2.5),
 }
-"""Sizes follow from the numbers of parameters and their precision; text encoders included."""
+"""The repositories that recipes name. Their sizes, text encoders included, follow from the numbers of parameters."""

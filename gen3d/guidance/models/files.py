@@ -20,7 +20,7 @@ from gen3d.runtime.safetensors_header import problem, tensor_names
 
 INDEX = "model_index.json"
 PATTERNS = (INDEX, "*/*.json", "*/*.txt", "*/*.model")
-"""Of a repository, besides weights."""
+"""Files of a repository that are fetched besides weights."""
 
 _STEMS = ("diffusion_pytorch_model", "model")
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
@@ -167,7 +167,7 @@ def _size(repository: str) -> str:
 
 
 def _inspect(name: str, folder: Path, remedy: str) -> ModelFiles:
-    """remedy: the end of the sentence, or nothing for a folder of the user's own."""
+    """The model in a folder, if it is complete. remedy: the end of the error, empty for the user's own folders."""
     if not (folder / INDEX).exists() and not remedy:
         for path in sorted(folder.glob("*.safetensors"))[:1]:
             if _whole_model(path):

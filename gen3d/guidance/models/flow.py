@@ -55,7 +55,7 @@ class Sd3Prior(FlowPrior):
         return Condition(tokens, pooled)
 
     def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """As `NetworkPrior.denoise`."""
+        """Predicts noise as `NetworkPrior.denoise` says."""
         assert condition.pooled is not None
         velocity = self.network(
             hidden_states=self.moved(noisy),
@@ -79,12 +79,12 @@ class FluxPrior(FlowPrior):
         return pipeline.default_sample_size, PATCH
 
     def _encode(self, texts: list[str]) -> Condition:
-        """Words by T5, the whole text by CLIP."""
+        """What the network is told of each text: its words by T5, the whole of it by CLIP."""
         tokens, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device)
         return Condition(tokens, pooled)
 
     def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """As `NetworkPrior.denoise`."""
+        """Predicts noise as `NetworkPrior.denoise` says."""
         assert condition.pooled is not None
         height, width = noisy.shape[-2] // PATCH, noisy.shape[-1] // PATCH
         scale = None

@@ -26,7 +26,7 @@ from gen3d.guidance.view_prompts import camera_angles
 from gen3d.runtime.tensors import load_weights
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of the channels of the images that CLIP was trained on (Radford et al. 2021)."""
+"""Mean and deviation of the channels of the images that CLIP was trained on (Radford et al. 2021)."""
 
 POSE_SIZE = 4
 
@@ -46,7 +46,9 @@ class ImageModels:
 
 @dataclass(frozen=True)
 class ImageConditioning:
-    """latents: [1, 4, h, w] of the reference image, not scaled. embedding: [1, D] by CLIP. camera: that took it."""
+    """What is known of the reference image. latents: [1, 4, h, w] of it, not scaled. embedding: [1, D] by CLIP. camera:
+    that took it.
+    """
 
     latents: Tensor
     embedding: Tensor
@@ -95,7 +97,7 @@ class ImageConditionedPrior(NetworkPrior):
         mean, std = (colors.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
         pixels = ((resize(colors, size) - mean) / std).to(self.image_encoder.dtype)
         embedding = self.image_encoder(pixels).image_embeds
-        latents, _ = self._latents.posterior(colors)  # of the reference always the mean
+        latents, _ = self._latents.posterior(colors)  # the reference always takes the mean
         self._reference = ImageConditioning(latents, embedding, camera)
         self.placement.rest()
 
@@ -132,7 +134,7 @@ class ImageConditionedPrior(NetworkPrior):
         return Conditions(conditional=condition, unconditional=condition.zeros())
 
     def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """As `NetworkPrior.denoise`, given a token and the latents of the reference beside it."""
+        """Predicts noise as `NetworkPrior.denoise` says, from a token and the latents of the reference beside it."""
         return ask_unet(self, noisy, t, condition)
 
     def free_text_encoders(self) -> None:

@@ -38,12 +38,12 @@ def resize(images: Tensor, resolution: int) -> Tensor:
 
 
 def to_signed(images: Tensor) -> Tensor:
-    """0..1 to -1..1."""
+    """Maps 0..1 to -1..1."""
     return 2 * images - 1
 
 
 def from_signed(images: Tensor) -> Tensor:
-    """-1..1 to 0..1, clamped."""
+    """Maps -1..1 to 0..1, clamped."""
     return (images.float() / 2 + 0.5).clamp(0, 1)
 
 
@@ -63,16 +63,16 @@ class Codec(Protocol):
 
 @dataclass
 class PixelCodec:
-    """Of a prior that diffuses images themselves, [B, 3, resolution, resolution] in -1..1."""
+    """The codec of a prior that diffuses images themselves, [B, 3, resolution, resolution] in -1..1."""
 
     resolution: int
 
     def encode(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `Codec.encode`."""
+        """Encodes renders as `Codec.encode` says."""
         return to_signed(composite(images, background, self.resolution))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """As `Codec.decode`, clamped."""
+        """Decodes samples as `Codec.decode` says, clamped."""
         return from_signed(latents)
 
 
@@ -95,11 +95,12 @@ class LatentCodec:
         return downscale(self.vae)
 
     def encode(self, images: Tensor, background: Tensor) -> Tensor:
-        """As `Codec.encode`: latents of the encoder's mean, or drawn where there is a generator."""
+        """Encodes as `Codec.encode` says: latents of the encoder's mean, or drawn where there is a generator."""
         mean, deviation = self.posterior(composite(images.to(self.device), background, self.resolution))
         latents = mean
         if self.generator is not None:
-            # Drawn in fp32 on the CPU, so that one seed gives the same draw in every precision and on every device.
+            # The noise is drawn in fp32 on the CPU, so that one seed gives the same draw in every precision and on
+            # every device.
             latents = mean + deviation * torch.randn(mean.shape, generator=self.generator).to(mean.device)
         shift = self.vae.config.get("shift_factor") or 0.0
         return ((latents - shift) * float(self.vae.config.scaling_factor)).to(images.device)
@@ -113,7 +114,7 @@ class LatentCodec:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """As `Codec.decode`."""
+        """Decodes samples as `Codec.decode` says."""
         shift = self.vae.config.get("shift_factor") or 0.0
         unscaled = latents / self.vae.config.scaling_factor + shift
         return from_signed(self.vae.decode(unscaled.to(self.device, self.vae.dtype)).sample).to(latents.device)

@@ -76,7 +76,7 @@ class LoadOptions:
 
     @property
     def offload(self) -> str | None:
-        """One of `OFFLOADS`, or None."""
+        """How models are offloaded: one of `OFFLOADS`, or None for not at all."""
         if isinstance(self.cpu_offload, str):
             return self.cpu_offload
         return OFFLOADS[0] if self.cpu_offload else None
@@ -97,7 +97,7 @@ def load_prior(
         parts = _load_parts(files, options)
     except Gen3DError:
         raise
-    except Exception as error:  # the libraries raise a dozen kinds; all mean the same to the user
+    except Exception as error:  # the libraries raise a dozen kinds, which all mean the same to the user
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Gen3DError(
             f"The diffusion model '{files.name}' cannot be loaded from '{files.folder}' ({reason}): the files may be "
@@ -150,7 +150,7 @@ def _download(repository: str) -> None:
                 allow_patterns=[*PATTERNS, *weight_patterns(repository)],
                 ignore_patterns=ignored_patterns(repository),
             )
-        except Exception as error:  # the hub raises a dozen kinds; all mean the same to the user
+        except Exception as error:  # the hub raises a dozen kinds, which all mean the same to the user
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise Gen3DError(
                 f"The diffusion model '{repository}' cannot be fetched from the hub ({reason}); {advice(repository)}."

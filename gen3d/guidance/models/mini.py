@@ -23,7 +23,7 @@ from gen3d.priors.denoiser import CodeDenoiser
 from gen3d.priors.view_prior import VIEW_SIZE, ViewPrior, camera_directions
 
 Coarse = Callable[[Cameras], Tensor]
-"""Cameras -> premultiplied RGBA views [B, 64, 64, 4] in 0..1 of the shape prior's field."""
+"""A function from cameras to premultiplied RGBA views [B, 64, 64, 4] in 0..1 of the shape prior's field."""
 
 
 def code_predict(denoiser: CodeDenoiser, features: Tensor, negative: Tensor | None = None) -> Predict:
@@ -85,7 +85,7 @@ class MiniViewPrior:
         """Both halves in one batched call. Raises UsageError without cameras."""
         if cameras is None:
             raise UsageError("gen3d's view prior needs the camera of each view.")
-        weights = self.model.null_text  # what it is asked goes where they are
+        weights = self.model.null_text  # what the network is asked goes where its parameters are
         coarse = self.coarse(check_cameras(cameras, len(noisy))).to(weights)
         direction = camera_directions(cameras).to(weights)
         views, times = stack(noisy, noisy).to(weights), t.repeat(len(HALVES)).to(weights)
@@ -105,4 +105,4 @@ class MiniViewPrior:
         self.text = None
 
     def rest(self) -> None:
-        """It is too small to be moved about."""
+        """Does nothing: the prior is too small to be moved about."""

@@ -23,10 +23,12 @@ from gen3d.guidance.models.texts import Condition, Conditions, TextConditioning,
 
 VIEWS_PER_OBJECT = 4
 CAMERA_SIZE = 16
-"""Numbers in a camera's label: its matrix."""
+"""How many numbers a camera's label has: those of its matrix."""
 
 _TO_Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
-"""From +Y up with the front at +Z to +Z up with the front at -Y, Blender's axes, in which the model was trained."""
+"""The rotation from +Y up with the front at +Z to +Z up with the front at -Y, Blender's axes, in which the model was
+trained.
+"""
 
 
 class JointViewAttention:

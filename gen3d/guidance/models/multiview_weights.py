@@ -17,7 +17,7 @@ from gen3d.runtime.tensors import load_weights
 
 _PREFIX = "model.diffusion_model."
 _CAMERAS = {"camera_embed.0.": "label_emb.0.0.", "camera_embed.2.": "label_emb.0.2."}
-"""Cameras take the place of class labels."""
+"""The names of the layers of cameras, which take the place of class labels."""
 
 
 def unet_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -34,15 +34,15 @@ class Condition:
     beside: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """The same with every tensor changed."""
+        """The condition with every tensor changed by `change`."""
         return Condition(**{name: change(value) for name, value in self.parts().items()})
 
     def row(self, index: int) -> Condition:
-        """One of the batch."""
+        """The condition of one sample of the batch."""
         return self.each(lambda value: value[index : index + 1])
 
     def repeat(self, batch: int) -> Condition:
-        """One row, `batch` times."""
+        """The condition's one row, `batch` times."""
         return self.each(lambda value: value.expand(batch, *[-1] * (value.dim() - 1)))
 
     def zeros(self) -> Condition:
@@ -52,7 +52,7 @@ class Condition:
         return self.each(lambda value: value.to(device, dtype))
 
     def parts(self) -> dict[str, Tensor]:
-        """What it consists of, by name."""
+        """The tensors of the condition, by name."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -65,7 +65,7 @@ class Conditions:
     unconditional: Condition
 
     def joined(self) -> Condition:
-        """Both for a batch [2B, ...] of both halves, see `gen3d.guidance.models.predictions.stack`."""
+        """Both as one condition for a batch [2B, ...] of both halves, see `gen3d.guidance.models.predictions.stack`."""
         own, other = self.conditional.parts(), self.unconditional.parts()
         return Condition(**{name: stack(conditional=own[name], unconditional=other[name]) for name in own})
 
@@ -79,7 +79,7 @@ class TextConditioning:
     views: dict[str, Condition]
 
     def facing(self, view: str) -> TextConditioning:
-        """The same with one view's text for all cameras, for Perp-Neg. Raises UsageError where it has none."""
+        """The conditioning with one view's text for all cameras, for Perp-Neg. Raises UsageError where it has none."""
         if view not in self.views:
             raise UsageError(f"The prompt has no text for the view '{view}': give one for each of {', '.join(VIEWS)}.")
         return TextConditioning(self.views[view], self.negative, {})
@@ -123,7 +123,7 @@ def embed(
 
 
 def _mix(weights: Tensor, embeddings: Tensor) -> Tensor:
-    """Weights [B, 4] and embeddings [4, ...] -> [B, ...]."""
+    """The embeddings [4, ...] mixed by the weights [B, 4], as [B, ...]."""
     return torch.einsum("bv,v...->b...", weights, embeddings.float()).to(embeddings.dtype)
 
 

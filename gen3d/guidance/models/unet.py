@@ -56,7 +56,7 @@ class UnetPrior(TextPrior):
         super().__init__(setup, pipeline, pipeline.unet, codec, path, kind)
 
     def denoise(self, noisy: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """As `NetworkPrior.denoise`."""
+        """Predicts noise as `NetworkPrior.denoise` says."""
         return ask_unet(self, noisy, t, condition, **self._inputs(condition))
 
     def _inputs(self, condition: Condition) -> dict[str, Any]:
