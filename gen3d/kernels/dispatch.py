@@ -45,23 +45,25 @@ class Backend:
 
 
 def on_cpu(tensors: Sequence[Tensor]) -> bool:
-    """For the C++ kernels, which read float32 by pointers."""
+    """Whether the C++ kernels, which read float32 by pointers, take these tensors."""
     fits = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     return fits and native.library() is not None
 
 
 def hash_on_cpu(tensors: Sequence[Tensor]) -> bool:
-    """tensors: points [N, 3] and the table [L, T, F] of a hash grid."""
+    """Whether the C++ kernels of hash grids take these tensors: points [N, 3] and a table [L, T, F]."""
     return tensors[1].shape[2] in HASH_FEATURES and on_cpu(tensors)
 
 
 def anywhere(tensors: Sequence[Tensor]) -> bool:
-    """For PyTorch's formulas."""
+    """Whether PyTorch's formulas take these tensors: they take any."""
     return True
 
 
 def by_cuda(module: str) -> Usable:
-    """For a CUDA library behind `module`, which has a function `probe` beside those of its operation."""
+    """The test whether tensors are for a CUDA library behind `module`, which has a function `probe` beside those of its
+    operation.
+    """
 
     def usable(tensors: Sequence[Tensor]) -> bool:
         fits = all(tensor.is_cuda and tensor.dtype == torch.float32 for tensor in tensors)

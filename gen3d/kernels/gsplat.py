@@ -1,4 +1,4 @@
-"""Gaussian splatting by gsplat on CUDA (Ye et al. 2024) behind the signature of `reference.splats.rasterize`."""
+"""Gaussian splatting by gsplat on CUDA (Ye et al. 2024), with the signature of `kernels.reference.splats.rasterize`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def rasterize(
     screen_grads: Tensor,
     views_seen: Tensor,
 ) -> Rendered:
-    """See `reference.splats.rasterize`. Raises UsageError for tensors that are not on CUDA, and without gsplat."""
+    """Draws Gaussians as `kernels.reference.splats.rasterize` says.
+
+    Raises UsageError for tensors that are not on CUDA, and where gsplat is not installed.
+    """
     if not means.is_cuda:
         raise UsageError(f"gsplat renders CUDA tensors only, not {means.device}; use the splat backend 'auto'.")
     try:

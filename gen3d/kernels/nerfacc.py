@@ -1,4 +1,4 @@
-"""Compositing by nerfacc on CUDA (Li et al. 2023) behind the signature of `reference.volume.composite`."""
+"""Compositing by nerfacc on CUDA (Li et al. 2023), with the signature of `kernels.reference.volume.composite`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from gen3d.kernels.reference.volume import rays_of_samples
 
 
 def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """See `rendering.volume.composite`; samples that hardly any light reaches keep their small weights here.
+    """Blends samples as `rendering.volume.composite` says, but samples that hardly any light reaches keep their small
+    weights here.
 
-    Raises UsageError for tensors that are not on CUDA, and without nerfacc.
+    Raises UsageError for tensors that are not on CUDA, and where nerfacc is not installed.
     """
     if not opacity.is_cuda:
         raise UsageError(f"nerfacc takes CUDA tensors only, not {opacity.device}; use the composite backend 'auto'.")

@@ -1,4 +1,4 @@
-"""Differentiable mesh rendering by nvdiffrast on CUDA (Laine et al. 2020) behind the functions of `surface_reference`.
+"""Differentiable mesh rendering by nvdiffrast on CUDA (Laine et al. 2020), as `kernels.reference.surface` states it.
 
 nvdiffrast draws in clip space, with row 0 of its images at the bottom. Its rasteriser gives (u, v, z/w, triangle + 1)
 for every pixel, where u and v weigh the first and the second corner and 1 - u - v the third.
@@ -26,8 +26,8 @@ FAR = 100.0
 
 @dataclass(frozen=True)
 class RasterViews(Views):
-    """With what nvdiffrast keeps, its rows from bottom to top: clip [B, V, 4] and raster [B, H, W, 4], both with a
-    gradient; and the library.
+    """Views with what nvdiffrast keeps, its rows from bottom to top: clip [B, V, 4] and raster [B, H, W, 4], both with
+    a gradient; and the library.
     """
 
     clip: Tensor
@@ -36,7 +36,9 @@ class RasterViews(Views):
 
 
 def load(vertices: Tensor) -> ModuleType:
-    """`nvdiffrast.torch`. Raises UsageError where it is not installed or the vertices are not float32 on CUDA."""
+    """The module `nvdiffrast.torch`. Raises UsageError where it is not installed or the vertices are not float32 on
+    CUDA.
+    """
     if not vertices.is_cuda or vertices.dtype != torch.float32:
         raise UsageError(
             f"nvdiffrast renders float32 tensors on CUDA, not {vertices.dtype} on {vertices.device}; "
@@ -109,7 +111,7 @@ def see(
 
 
 def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: RasterViews) -> Tensor:
-    """See `surface_reference.interpolate`; the gradient of the vertices goes by `views.clip`."""
+    """Interpolates as `kernels.reference.surface.interpolate` says; the vertices' gradient goes by `views.clip`."""
     image, _ = views.library.interpolate(**attribute_arguments(attributes, views.raster, attribute_faces))
     return image.flip(1).reshape(-1, image.shape[-1])[views.pixels]
 
@@ -117,8 +119,8 @@ def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, v
 def antialias(
     values: Tensor, vertices: Tensor, views: RasterViews, parts: tuple[int, ...], alpha: int | None = None
 ) -> tuple[Tensor, ...]:
-    """See `surface_reference.antialias`; here it is the pixels that look for an edge of the triangle they see, so that
-    triangles smaller than a pixel lose gradients.
+    """Antialiases as `kernels.reference.surface.antialias` says; here it is the pixels that look for an edge of the
+    triangle they see, so that triangles smaller than a pixel lose gradients.
     """
     image = values.new_zeros(views.face.numel(), values.shape[1]).index_copy(0, views.pixels, values)
     image = image.view(*views.face.shape, -1).flip(1)

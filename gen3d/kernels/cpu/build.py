@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 SOURCE_DIR = Path(__file__).resolve().parent / "src"
 PACKAGE_LIBRARY_DIR = Path(__file__).resolve().parent / "_lib"
 DIGEST_FILE = "sources.sha256"
-"""Written beside the libraries: says which sources they were built from."""
+"""The file beside the libraries that says which sources they were built from."""
 
 # Not -ffast-math: it may fold the additions that round in the exponential. Not -march=native: wheels travel.
 COMMON_FLAGS = shlex.split(
@@ -67,7 +67,7 @@ def library_name(isa: str) -> str:
 
 
 def sources_digest() -> str:
-    """Changes whenever a source file or a flag does."""
+    """A digest that changes whenever a source file or a flag does."""
     digest = hashlib.sha256(repr((COMMON_FLAGS, ISA_FLAGS)).encode())
     for path in sorted(SOURCE_DIR.glob("*")):
         if path.suffix in {".cpp", ".h"}:

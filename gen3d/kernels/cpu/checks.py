@@ -15,13 +15,13 @@ from gen3d.errors import Gen3DError, UsageError
 from gen3d.kernels.reference.surface import Views
 
 MAX_COUNT = 2**31 - 1
-"""The kernels count in 32 bits."""
+"""The most items of one call: the kernels count in 32 bits."""
 
 MAX_SIDE = 2**20
 """Texels or cells along an axis: float32 still tells their positions apart, and an int64 counts a cube of them."""
 
 SHORTEST_STEP = 1e-6
-"""Of a march through the cube, in world units; its marks would take gigabytes long before."""
+"""The shortest step of a march through the cube, in world units; the marks of shorter ones would take gigabytes."""
 
 
 def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -36,7 +36,10 @@ def require(met: bool, sentence: str) -> None:
 
 
 def check_float32(kind: str, remedy: str, *tensors: Tensor) -> None:
-    """kind: of kernels, for the message. remedy: what else takes these tensors."""
+    """Raises UsageError for tensors that are not float32 on the CPU.
+
+    kind: names the kernels in the message. remedy: what else takes these tensors.
+    """
     for tensor in tensors:
         require(
             tensor.device.type == "cpu" and tensor.dtype == torch.float32,
@@ -52,7 +55,7 @@ def check_count(count: int, what: str) -> None:
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
-    """shape: None where any size will do."""
+    """Raises UsageError for a tensor of another shape, in which None stands for any size."""
     fits = tensor.ndim == len(shape) and all(
         size is None or size == found for size, found in zip(shape, tensor.shape, strict=True)
     )
@@ -61,7 +64,7 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> Non
 
 
 def check_memory(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:
-    """Whether a tensor can be read as it lies."""
+    """Raises UsageError for a tensor that cannot be read as it lies."""
     check_shape(name, tensor, shape)
     require(
         tensor.dtype == dtype and tensor.device.type == "cpu" and tensor.is_contiguous(),
@@ -71,7 +74,7 @@ def check_memory(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int
 
 
 def check_indices(name: str, indices: Tensor, count: int, lowest: int = 0) -> None:
-    """Whether integers lie in lowest..count - 1."""
+    """Raises UsageError for integers that do not lie in lowest..count - 1."""
     check_integers(name, indices)
     if not indices.numel():
         return
@@ -91,7 +94,7 @@ def check_integers(name: str, tensor: Tensor) -> None:
 
 
 def check_hash_grid(points: Tensor, table: Tensor, resolutions: tuple[int, ...], features: tuple[int, ...]) -> None:
-    """features: how many a level may have."""
+    """Raises UsageError for what is no hash grid. features: how many a level may have."""
     check_shape("points", points, (None, 3))
     check_shape("rows of the hash table", table, (len(resolutions), None, None))
     rows, width = table.shape[1:]
@@ -105,7 +108,7 @@ def check_hash_grid(points: Tensor, table: Tensor, resolutions: tuple[int, ...],
 
 
 def check_lattice(points: Tensor, lattice: Tensor) -> None:
-    """lattice: three planes [3, C, H, W] or one grid [1, C, D, H, W]."""
+    """Raises UsageError for a lattice that is neither three planes [3, C, H, W] nor one grid [1, C, D, H, W]."""
     check_shape("points", points, (None, 3))
     shape = tuple(lattice.shape)
     require(
@@ -120,7 +123,7 @@ def check_lattice(points: Tensor, lattice: Tensor) -> None:
 
 
 def check_offsets(name: str, offsets: Tensor, count: int) -> None:
-    """Whether offsets [R + 1] share `count` items out to R owners, one after another and all of them."""
+    """Raises UsageError unless offsets [R + 1] share all of `count` items out to R owners, one after another."""
     check_integers(name, offsets)
     require(
         offsets.ndim == 1 and len(offsets) > 0,
@@ -154,7 +157,7 @@ def check_march(
 
 
 def check_views(views: Views) -> None:
-    """Whether what cameras see of a mesh has the types and shapes that `Views` states, and indices in their ranges."""
+    """Raises UsageError unless views have the types and shapes that `Views` states, and indices in their ranges."""
     check_integers("faces that pixels see", views.face)
     check_shape("faces that pixels see", views.face, (None, None, None))
     count, height, width = views.face.shape

@@ -30,7 +30,7 @@ _CPU_LEVELS = ("baseline", "avx2", "avx512")  # what gen3d_cpu_level() returns c
 
 
 class SplatCamera(ctypes.Structure):
-    """`SplatCamera` of src/splats.h."""
+    """The C++ struct `SplatCamera` of src/splats.h."""
 
     _fields_ = (
         ("world_to_camera", ctypes.c_float * 12),
@@ -99,7 +99,9 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    """Raises OSError for a file that is no library, or one with another interface than this package calls."""
+    """Opens a library. Raises OSError for a file that is no library, or one with another interface than this package
+    calls.
+    """
     kernels = ctypes.CDLL(str(path))
     try:
         version = int(kernels.gen3d_abi_version())

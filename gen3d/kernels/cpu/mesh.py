@@ -1,4 +1,4 @@
-"""The C++ rasteriser of meshes behind the signature of `reference.mesh.rasterize`; CPU."""
+"""The C++ rasteriser of meshes on the CPU, with the signature of `kernels.reference.mesh.rasterize`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from gen3d.kernels.cpu.checks import room
 def rasterize(
     vertices: Tensor, faces: Tensor, projections: Tensor, width: int, height: int, near: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `reference.mesh.rasterize`; vertices float32, faces int32, projections float64, all contiguous.
+    """Rasterises a mesh as `kernels.reference.mesh.rasterize` says.
+
+    The vertices are float32, the faces int32 and the projections float64, all of them contiguous.
 
     Faces that name no vertex, or whose corners are not finite on the image, are not drawn.
     """

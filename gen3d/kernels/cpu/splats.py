@@ -1,4 +1,4 @@
-"""The C++ kernels of Gaussian splatting behind the signature of `reference.splats.rasterize`; float32, CPU."""
+"""The C++ kernels of Gaussian splatting for float32 on the CPU, as `kernels.reference.splats` states them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def rasterize(
     screen_grads: Tensor,
     views_seen: Tensor,
 ) -> Rendered:
-    """See `reference.splats.rasterize`. Raises UsageError for other tensors than float32 on the CPU.
+    """Draws Gaussians as `kernels.reference.splats.rasterize` says.
 
-    A Gaussian whose place or extent on the image is not finite is not drawn and gets no gradient.
+    A Gaussian whose place or extent on the image is not finite is not drawn and gets no gradient. Raises UsageError for
+    other tensors than float32 on the CPU.
     """
     images: Rendered = _Rasterizer.apply(means, quats, scales, opacities, colors, cameras, screen_grads, views_seen)
     return images

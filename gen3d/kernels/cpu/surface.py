@@ -1,4 +1,4 @@
-"""The C++ kernels of differentiable mesh rendering behind the signatures of `surface_reference`; float32, CPU.
+"""The C++ kernels of differentiable mesh rendering for float32 on the CPU, as `kernels.reference.surface` states them.
 
 NaN and infinities stay what they are in values and gradients; edges with such an end are not antialiased. What has
 other sizes than it should, or indices that leave what they point into, raises UsageError.
@@ -27,19 +27,19 @@ _looked_at: WeakValueDictionary[int, Views] = WeakValueDictionary()
 
 
 def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
-    """See `surface_reference.interpolate`."""
+    """Interpolates attributes as `kernels.reference.surface.interpolate` says."""
     return _Interpolate.apply(vertices, attributes, attribute_faces, views)
 
 
 def shade(surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float) -> Tensor:
-    """See `surface_reference.shade`."""
+    """Shades points as `kernels.reference.surface.shade` says."""
     return _Shade.apply(surface, colors, views, lights, ambient)
 
 
 def antialias(
     values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int | None = None
 ) -> tuple[Tensor, ...]:
-    """See `surface_reference.antialias`."""
+    """Antialiases values as `kernels.reference.surface.antialias` says."""
     return _Antialias.apply(values, vertices, views, parts, -1 if alpha is None else alpha)
 
 
@@ -124,7 +124,7 @@ class _Shade(torch.autograd.Function):
         ctx.shape = (len(surface), surface.shape[1], channels)
         lights = lights.contiguous()
         ctx.threads = torch.get_num_threads()
-        ctx.held = views, lights  # whose memory these point to
+        ctx.held = views, lights  # it owns the memory that these point to
         ctx.seen = (views.pixels.data_ptr(), views.projections.data_ptr(), height * width)
         ctx.lit = (len(lights), lights.data_ptr(), ambient)
         ctx.save_for_backward(surface, colors)

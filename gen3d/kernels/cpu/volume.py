@@ -1,4 +1,5 @@
-"""The C++ kernels of volume rendering behind the signatures of `volume_reference`: float32, CPU, one derivative.
+"""The C++ kernels of volume rendering for float32 on the CPU, differentiable once, as `kernels.reference.volume` states
+them.
 
 NaN in gives NaN out, as in PyTorch; infinite coordinates take the values at the border; rays that are not finite miss
 the cube. What has other sizes than it should raises UsageError.
@@ -24,34 +25,34 @@ _MAX_MARKS = 2**29  # words of 64 steps, for all rays of a call: 4 GB
 
 
 def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> Tensor:
-    """See `rendering.encodings.hash_encode`."""
+    """Encodes points as `rendering.encodings.hash_encode` says."""
     return _HashEncode.apply(points, table, resolutions)
 
 
 def hash_encode_jacobian(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """See `rendering.encodings.hash_encode_jacobian`; differentiable in the table alone."""
+    """Encodes points as `rendering.encodings.hash_encode_jacobian` says; differentiable in the table alone."""
     return _HashEncodeJacobian.apply(points.detach(), table, resolutions)
 
 
 def triplane_encode(points: Tensor, planes: Tensor) -> Tensor:
-    """See `rendering.encodings.triplane_encode`."""
+    """Encodes points as `rendering.encodings.triplane_encode` says."""
     return _LatticeEncode.apply(points, planes)
 
 
 def grid_encode(points: Tensor, grid: Tensor) -> Tensor:
-    """See `rendering.encodings.grid_encode`."""
+    """Encodes points as `rendering.encodings.grid_encode` says."""
     return _LatticeEncode.apply(points, grid[None])
 
 
 def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """See `rendering.volume.composite`."""
+    """Blends samples as `rendering.volume.composite` says."""
     return _Composite.apply(opacity, values, offsets, is_alpha)
 
 
 def composite_field(
     outputs: Tensor, t: Tensor, delta: Tensor, offsets: Tensor, gain: float, density: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `rendering.volume.composite_field`."""
+    """Blends samples as `rendering.volume.composite_field` says."""
     return _CompositeField.apply(outputs, t, delta, offsets, gain, density)
 
 
@@ -60,7 +61,7 @@ def march(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Positions [N, 3], t [N], delta [N], ray [N] and offsets [R + 1] of the samples in occupied cells.
 
-    occupied: [S, S, S] and coarse: bool, z first. The rest is as in `volume_reference.march`.
+    occupied: [S, S, S] and coarse: bool, z first. The other arguments are those of `kernels.reference.volume.march`.
     """
     _check(origins, directions, jitter)
     checks.check_march(origins, directions, occupied, coarse, step, jitter)
@@ -160,7 +161,7 @@ class _HashGrid:
 
 
 class _LatticeEncode(torch.autograd.Function):
-    """lattice: three planes [3, C, H, W] or one grid [1, C, D, H, W]; the kernels take the channels last."""
+    """Features of three planes [3, C, H, W] or one grid [1, C, D, H, W]; the kernels take the channels last."""
 
     @staticmethod
     def forward(ctx: Any, points: Tensor, lattice: Tensor) -> Tensor:

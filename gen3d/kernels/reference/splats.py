@@ -19,7 +19,7 @@ from gen3d.geometry.transforms import rotation_matrices
 
 NEAR_PLANE = 0.01
 BLUR = 0.3
-"""Added to the diagonal of the 2D covariance, in pixels^2 (gsplat's `eps2d`)."""
+"""What is added to the diagonal of the 2D covariance, in pixels^2 (gsplat's `eps2d`)."""
 VIEW_MARGIN = 0.15
 """x/z and y/z are held fixed in the Jacobian beyond this fraction of the image outside the view."""
 MAX_ALPHA = 0.999

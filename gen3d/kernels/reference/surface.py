@@ -38,7 +38,7 @@ class Views:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Views, height and width."""
+        """The numbers of views, of rows and of columns of the images."""
         views, height, width = self.face.shape
         return views, height, width
 
@@ -59,7 +59,7 @@ class Crossings:
 
 
 def homogeneous_pixels(vertices: Tensor, projections: Tensor) -> Tensor:
-    """[B, V, 3]: pixel coordinates times depth, and depth."""
+    """Pixel coordinates times depth, and depth, of the vertices, [B, V, 3]."""
     projections = projections.to(vertices)
     return torch.einsum("bij,vj->bvi", projections[:, :, :3], vertices) + projections[:, None, :, 3]
 

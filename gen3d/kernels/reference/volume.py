@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 HASH_PRIMES = (1, 2654435761, 805459861)
-"""Müller et al. 2022, "Instant neural graphics primitives", equation 4."""
+"""The primes of the hash (Müller et al. 2022, "Instant neural graphics primitives", equation 4)."""
 
 MIN_TRANSMITTANCE = 1e-4
 """Samples behind which less light than this comes through weigh nothing."""
@@ -42,7 +42,7 @@ def hash_rows(corners: Tensor, resolution: int, rows: int) -> Tensor:
 
 
 def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> Tensor:
-    """See `rendering.encodings.hash_encode`."""
+    """Encodes points as `rendering.encodings.hash_encode` says."""
     unit = (points.clamp(-1, 1) + 1) / 2
     levels = []
     for level, resolution in enumerate(resolutions):
@@ -53,7 +53,7 @@ def hash_encode(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> 
 
 
 def hash_encode_jacobian(points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """See `rendering.encodings.hash_encode_jacobian`."""
+    """Encodes points as `rendering.encodings.hash_encode_jacobian` says."""
     with torch.enable_grad():
         points = points if points.requires_grad else points.detach().requires_grad_()
         features = hash_encode(points, table, resolutions)
@@ -71,7 +71,7 @@ def texels(coordinates: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 
 def triplane_encode(points: Tensor, planes: Tensor) -> Tensor:
-    """See `rendering.encodings.triplane_encode`."""
+    """Encodes points as `rendering.encodings.triplane_encode` says."""
     height, width = planes.shape[2:]
     features = []
     for plane, (across, down) in zip(planes, ((0, 1), (0, 2), (1, 2)), strict=True):
@@ -83,7 +83,7 @@ def triplane_encode(points: Tensor, planes: Tensor) -> Tensor:
 
 
 def grid_encode(points: Tensor, grid: Tensor) -> Tensor:
-    """See `rendering.encodings.grid_encode`."""
+    """Encodes points as `rendering.encodings.grid_encode` says."""
     depth, height, width = grid.shape[1:]
     sizes = (depth, height, width)
     corners, weights = corners_of(texels(points.flip(1), sizes), sizes)
@@ -104,7 +104,7 @@ def sum_before(values: Tensor, offsets: Tensor, ray: Tensor) -> Tensor:
 
 
 def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """See `rendering.volume.composite`."""
+    """Blends samples as `rendering.volume.composite` says."""
     ray = rays_of_samples(offsets)
     if is_alpha:
         optical_depth = -torch.log1p(-opacity.double().clamp(max=_OPAQUE))
@@ -121,7 +121,7 @@ def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) 
 
 
 def distortion(weights: Tensor, t: Tensor, delta: Tensor, offsets: Tensor) -> Tensor:
-    """See `rendering.volume.distortion`."""
+    """The distortion of rays, as `rendering.volume.distortion` says."""
     ray = rays_of_samples(offsets)
     before = sum_before(weights, offsets, ray)
     moment_before = sum_before(weights.double() * t, offsets, ray)

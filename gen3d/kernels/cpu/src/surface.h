@@ -1,6 +1,6 @@
 // Differentiable mesh rendering after the z-buffer of mesh.cpp: what surface_points.cpp and surface_edges.cpp share.
 //
-// `gen3d/kernels/surface_reference.py` states the same mathematics in PyTorch. No kernel adds from two threads to one
+// `gen3d/kernels/reference/surface.py` states the same mathematics in PyTorch. No kernel adds from two threads to one
 // number: sums run in an order that the mesh and the image alone decide, so results are the same bits for any number
 // of threads.
 //

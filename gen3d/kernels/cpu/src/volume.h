@@ -1,4 +1,4 @@
-// What the kernels of volume rendering share; `gen3d/kernels/volume_reference.py` states the same mathematics in PyTorch.
+// What the kernels of volume rendering share; `gen3d/kernels/reference/volume.py` states their mathematics in PyTorch.
 //
 // No kernel adds from two threads to one number: sums run in an order that the input alone decides, so results are the
 // same bits for any number of threads.

@@ -5,7 +5,7 @@
 
 namespace gen3d {
 
-constexpr float kMinTransmittance = 1e-4f;  // MIN_TRANSMITTANCE of volume_reference.py
+constexpr float kMinTransmittance = 1e-4f;  // MIN_TRANSMITTANCE of kernels/reference/volume.py
 constexpr int64_t kRays = 256;              // that a thread takes at once
 
 // Alphas of optical depths; NaN of NaN.
