@@ -34,8 +34,8 @@ class Appearance:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
-        """outputs: what the representation's renders hold. generator: on the CPU. device: of the renders, for the
-        background that is learned.
+        """Takes the settings. outputs: what the representation's renders hold. generator: on the CPU. device: of the
+        renders, for the background that is learned.
 
         Raises UsageError where a shading is asked for that needs normals and there are none, or no shading has a
         chance.
@@ -82,7 +82,7 @@ class Appearance:
         return self.modes[int(torch.multinomial(self.chances, 1, generator=self.generator))]
 
     def _background(self, cameras: Cameras) -> Tensor | None:
-        """[B, H, W, 3]; None leaves it to each guide."""
+        """The background [B, H, W, 3] of the views; None leaves it to each guide."""
         size = (len(cameras), cameras.height, cameras.width)
         if self.learned is not None:
             colors: Tensor = self.learned(cameras.rays()[1])

@@ -55,7 +55,7 @@ def texels(atlas: Atlas, size: int) -> tuple[Tensor, Tensor]:
 
 
 def fill_gaps(image: Tensor, covered: Tensor) -> Tensor:
-    """image [h, w, C] with every texel that is not `covered` [h, w] given the value of the nearest that is."""
+    """The image [h, w, C] with every texel that is not `covered` [h, w] given the value of the nearest that is."""
     if not bool(covered.any()):
         return image
     rows, columns = distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)

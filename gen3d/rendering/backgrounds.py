@@ -101,7 +101,7 @@ def dream_fields(views: int, height: int, width: int, generator: torch.Generator
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """images [B, H, W, C] blurred with the standard deviation `sigma` in pixels, edges mirrored; exact for 0."""
+    """Images [B, H, W, C] blurred with the standard deviation `sigma` in pixels, edges mirrored; exact for 0."""
     reach = min(math.ceil(3 * sigma), images.shape[1] - 1, images.shape[2] - 1)
     if reach < 1:
         return images

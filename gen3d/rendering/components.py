@@ -17,7 +17,7 @@ NEAR = 0.06
 
 
 def belonging(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[F] bool: the triangles of the parts that belong to the object.
+    """Which triangles [F] are of parts that belong to the object.
 
     vertices: [V, 3] world space. faces: [F, 3], counter-clockwise from outside, closed. Surfaces that point inward, of
     voids that are never seen, do not belong; the largest part always does.

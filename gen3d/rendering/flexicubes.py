@@ -193,8 +193,9 @@ def _sums(values: Tensor, index: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tables:
-    """patches: [2, 256, 12], which patch of a cube each edge belongs to, by case (bit k: corner k is inside), -1 where
-    it is not crossed; patches[1] cuts outside corners off. twisted_face: [256], the face that one patch cuts twice.
+    """Tables of all cases of a cube. patches: [2, 256, 12], which patch of a cube each edge belongs to, by case (bit k:
+    corner k is inside), -1 where it is not crossed; patches[1] cuts outside corners off. twisted_face: [256], the face
+    that one patch cuts twice.
     """
 
     patches: Tensor

@@ -77,7 +77,7 @@ def render_mesh(
     faces = torch.as_tensor(faces).long()
     fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
     images = []
-    for index in range(len(cameras)):  # one view at a time: the samples of all would take gigabytes
+    for index in range(len(cameras)):  # one view at a time, as the samples of all would take gigabytes
         view = fine[index : index + 1]
         fragments = rasterize(vertices, faces, view)
         hit = (fragments.face >= 0)[..., None]

@@ -31,7 +31,7 @@ class PackedSamples:
     offsets: Tensor
 
     def of_rays(self, first: int, last: int) -> PackedSamples:
-        """Those of the rays first..last - 1; `ray_index` still counts all rays."""
+        """The samples of the rays first..last - 1; `ray_index` still counts all rays."""
         begin, end = int(self.offsets[first]), int(self.offsets[last])
         some, offsets = slice(begin, end), self.offsets[first : last + 1] - begin
         return PackedSamples(self.positions[some], self.t[some], self.delta[some], self.ray_index[some], offsets)

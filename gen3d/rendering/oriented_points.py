@@ -35,8 +35,8 @@ class Neighbourhoods:
 
 
 def neighbourhoods(points: Tensor, towards: Tensor | None = None, neighbours: int = _NEIGHBOURS) -> Neighbourhoods:
-    """Of points [N, 3], N at least 4. towards: [N, 3] directions on whose side the normals shall lie; away from the
-    middle of the points where None, which is right for convex objects only.
+    """The neighbourhoods of points [N, 3], N at least 4. towards: [N, 3] directions on whose side the normals shall
+    lie; away from the middle of the points where None, which is right for convex objects only.
 
     The normal is the direction of least variance of the point and its neighbours (Hoppe et al. 1992).
     """

@@ -54,7 +54,7 @@ class Light:
 
 
 def shaded(render: Render, mode: StudioMode, light: Light | None = None) -> Tensor:
-    """What `shade` gives, of a render under the studio light, which every representation draws; "studio" is as it is.
+    """What `shade` makes of a render under the studio light, which every representation draws; "studio" keeps it.
 
     Raises ValueError as `shade` does.
     """
@@ -97,12 +97,12 @@ def textureless(render: Render, light: Light) -> Tensor:
 
 
 def normals_as_colors(render: Render) -> Tensor:
-    """World-space normals from -1..1 to 0..1, premultiplied."""
+    """World-space normals, moved from -1..1 to 0..1, as premultiplied colours."""
     return 0.5 * (_unit_normals(render) + 1) * render.alpha
 
 
 def _diffuse(render: Render, light: Light) -> Tensor:
-    """[B, H, W, 1]"""
+    """How much light each pixel gets, [B, H, W, 1]."""
     cosine = (_unit_normals(render) * light.directions[:, None, None]).sum(-1, keepdim=True)
     return light.ambient + (1 - light.ambient) * cosine.clamp_min(0)
 

@@ -48,7 +48,7 @@ class Superquadrics:
         return self.centers[:, None] + local @ rotation_matrices(self.quats).transpose(1, 2)
 
     def distances(self, points: Tensor) -> Tensor:
-        """About the signed distances [K, M], negative inside, of points [M, 3] to every primitive, or of points
+        """Approximate signed distances [K, M], negative inside, of points [M, 3] to every primitive, or of points
         [K, M, 3], each primitive's own, to it: (N - 1) / |grad N|, right to first order near the surface (Taubin 1991),
         with the sign right everywhere.
         """

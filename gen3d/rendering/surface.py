@@ -149,5 +149,5 @@ def sample(image: Tensor, uv: Tensor) -> Tensor:
 
 
 def _averaged(image: Tensor, factor: int) -> Tensor:
-    """[B, H, W, C] of [B, H factor, W factor, C]."""
+    """Means [B, H, W, C] over squares of pixels of images [B, H factor, W factor, C]."""
     return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)

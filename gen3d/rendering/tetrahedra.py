@@ -44,7 +44,7 @@ class Lattice:
         return torch.stack([x, y, z], -1).view(-1, 3)
 
     def boundary(self) -> Tensor:
-        """[V] bool, true on the faces of [-1, 1]^3, where values have to be positive for surfaces to close."""
+        """Which vertices [V] lie on the faces of [-1, 1]^3, where values have to be positive for surfaces to close."""
         inner = torch.zeros((self.cells + 1,) * 3, dtype=torch.bool)
         inner[1:-1, 1:-1, 1:-1] = True
         return ~inner.view(-1)
@@ -78,8 +78,8 @@ class Lattice:
 
 @dataclass(frozen=True)
 class TetSurface:
-    """edges: [E, 2] the lattice edges that the surface crosses, inside vertex first; vertex e of the mesh lies on edge
-    e. faces: [F, 3] triangles, counter-clockwise seen from outside.
+    """The surface without where it lies. edges: [E, 2] the lattice edges that the surface crosses, inside vertex first;
+    vertex e of the mesh lies on edge e. faces: [F, 3] triangles, counter-clockwise seen from outside.
     """
 
     edges: Tensor
@@ -117,7 +117,7 @@ def crossings(inner: Tensor, outer: Tensor, inner_values: Tensor, outer_values: 
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
-    """`table[index]` for a table [V] or [V, C]; its gradient is the same bits for any number of threads."""
+    """The rows `table[index]` of a table [V] or [V, C]; the gradient is the same bits for any number of threads."""
     if table.ndim == 1:
         return table.gather(0, index.reshape(-1)).view(index.shape)
     flat = index.reshape(-1, 1).expand(-1, table.shape[1])
@@ -141,7 +141,8 @@ KUHN_TETS = _kuhn_tets()
 
 @lru_cache(maxsize=1)
 def triangle_table() -> Tensor:
-    """[16, 2, 3]: up to two triangles for every case, corners named by edge (`TET_EDGES`), -1 where there is none.
+    """A table [16, 2, 3] of up to two triangles for every case, corners named by edge (`TET_EDGES`), -1 where there is
+    none.
 
     Bit k of the case is set where vertex k is inside. Turned outward in tetrahedra of positive determinant.
     """

@@ -34,7 +34,7 @@ class Topology:
 
     @classmethod
     def of(cls, faces: Tensor, vertices: int) -> Topology:
-        """faces: [F, 3] integers below `vertices`."""
+        """The topology of faces [F, 3], integers below `vertices`."""
         triangles = faces.detach().cpu().numpy().astype(np.int64)
         ends = np.stack([triangles, np.roll(triangles, -1, 1)], -1).reshape(-1, 2)  # edge i of a face: (i, i + 1)
         opposite = np.roll(triangles, -2, 1).reshape(-1)
@@ -58,12 +58,14 @@ class Topology:
 
 
 def corner_positions(vertices: Tensor, faces: Tensor) -> Tensor:
-    """[F, 3 corners, C] of vertices [V, C]; its gradient is the same bits for any number of threads."""
+    """Values [F, 3 corners, C] at the corners of vertices [V, C]; the gradient is the same bits for any number of
+    threads.
+    """
     return vertices.index_select(0, faces.reshape(-1).long()).view(len(faces), 3, vertices.shape[1])
 
 
 def triangle_areas(vertices: Tensor, faces: Tensor) -> Tensor:
-    """[F]"""
+    """The areas [F] of the triangles."""
     a, b, c = corner_positions(vertices, faces).unbind(1)
     return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
 
@@ -117,12 +119,12 @@ class Diffusion:
         self._factors = splu((identity(count) + strength * laplacian).tocsc())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Diffusion:
-        """Nothing changes it, and its factors cannot be copied: copies of a mesh share it."""
+        """The object itself: nothing changes it, and its factors cannot be copied, so copies of a mesh share it."""
         return self
 
     def __call__(self, values: Tensor) -> Tensor:
-        """values: [V, C], on any device, though the CPU solves for it; differentiable: the matrix is symmetric, so its
-        gradient is smoothed alike.
+        """Smoothed values [V, C], on any device, though the CPU solves for them; differentiable: the matrix is
+        symmetric, so its gradient is smoothed alike.
         """
         return _Solve.apply(values, self)
 

@@ -103,7 +103,7 @@ class SplatScene(torch.nn.Module):
         self._apply_to_strategy(lambda observed: observed.to(self.splats.means.device))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SplatScene:
-        """What `to` goes through: moves what the strategy has observed along with the Gaussians."""
+        """Moves what the strategy has observed along with the Gaussians: `to` goes through here."""
         super()._apply(fn, recurse)
         self._apply_to_strategy(fn)
         return self
@@ -130,7 +130,7 @@ def fill_enclosed(density: Tensor) -> Tensor:
     Splats lie on the surface, so the space they enclose is empty: at a high level one gap in the shell would turn the
     object into a thin double wall.
     """
-    from scipy.ndimage import binary_fill_holes  # slow to import, and needed at the end of a run alone
+    from scipy.ndimage import binary_fill_holes  # it is slow to import, and needed at the end of a run alone
 
     shell = density > _SHELL * density.max()
     enclosed = torch.from_numpy(binary_fill_holes(shell.cpu().numpy())).to(shell.device) & ~shell

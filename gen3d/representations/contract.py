@@ -40,7 +40,7 @@ class Representation(Protocol):
         """
 
     def regularization(self, render: Render, progress: float) -> Tensor:
-        """The scalar that the representation adds to the loss of the step that drew `render`. progress: 0..1."""
+        """A scalar that the representation adds to the loss of the step that drew `render`. progress: 0..1."""
 
     def surface_cloud(self) -> SurfaceCloud:
         """The scene's surface as points, a batch of one, differentiable in the parameters as far as it can be: what

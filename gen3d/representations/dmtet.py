@@ -180,14 +180,14 @@ class Dmtet(torch.nn.Module):
         return SurfaceCloud(mesh.vertices[None], areas[None], lit.clamp(0, 1)[None])
 
     def after_backward(self, render: Render) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
-        """Nothing to do: the mesh is found anew whenever the distances have changed."""
+        """Does nothing: the mesh is found anew whenever the distances have changed."""
 
     @torch.no_grad()
     def mesh_source(self, size: int) -> trimesh.Trimesh:
-        """The mesh itself in lit vertex colours, without crumbs (see `rendering.parts`); `size` is without effect."""
+        """The mesh itself in lit vertex colours, without crumbs (see `rendering.components`); `size` has no effect."""
         values = self.values()
         surface = self._found(values)
         if isinstance(surface, TetSurface):
@@ -242,7 +242,7 @@ class Dmtet(torch.nn.Module):
         return dual_vertices(surface, self.moved(surface.corners), rows(values, surface.corners), weights)
 
     def _gammas(self, surface: DualSurface) -> Tensor:
-        """Of the cubes around each quad, [Q, 4]."""
+        """The gammas [Q, 4] of the cubes around each quad."""
         return CubeWeights.from_logits(rows(self.weight_logits, surface.quad_cubes.reshape(-1))).gamma.view(-1, 4)
 
 

@@ -48,14 +48,14 @@ class McmcStrategy:
         self.config, self.generator = config, generator
 
     def observe(self, render: SplatRender) -> None:
-        """Nothing to do: this strategy looks at opacities alone."""
+        """Does nothing: this strategy looks at opacities alone."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the strategy remembers nothing between steps."""
+        """An empty state: the strategy remembers nothing between steps."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Does nothing: there is nothing to put back."""
 
     def regularization(self, splats: GaussianSplats) -> Tensor:
         """Weighted mean opacity and mean standard deviation (eq. 10 of the paper, as means)."""

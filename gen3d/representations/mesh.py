@@ -53,8 +53,8 @@ class MeshRender(Render):
 class TexturedMesh(torch.nn.Module):
     """Vertices `rest` [V, 3] + smoothed `push` [V, 3], and a texture of unlit albedo [h, w, 3] (sRGB, v = 0 below).
 
-    The vertices are optimised through a diffusion (see `geometry.Diffusion`): a gradient that pulls at one vertex moves
-    its neighbourhood with it, which keeps the surface smooth without holding it back.
+    The vertices are optimised through a diffusion (see `rendering.topology.Diffusion`): a gradient that pulls at one
+    vertex moves its neighbourhood with it, which keeps the surface smooth without holding it back.
     """
 
     outputs = frozenset({"rgb", "alpha", "depth", "normal"})
@@ -65,7 +65,7 @@ class TexturedMesh(torch.nn.Module):
     cloud_faces: Tensor
     cloud_weights: Tensor
     faces: Tensor
-    """[F, 3] int32"""
+    """The triangles [F, 3], int32."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class TexturedMesh(torch.nn.Module):
 
     @property
     def vertices(self) -> Tensor:
-        """[V, 3]"""
+        """The present vertices [V, 3]."""
         return self.rest + self.diffusion(self.push)
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -131,8 +131,8 @@ class TexturedMesh(torch.nn.Module):
         return MeshRender(view.rgb, view.alpha, view.depth, view.normal, vertices)
 
     def regularization(self, render: Render, progress: float) -> Tensor:
-        """Of the change since the start, the squared Laplacian over the squared edge length (the details of the shape
-        are kept, its position is free), and of the surface, how much neighbouring triangles bend.
+        """The squared Laplacian of the change since the start over the squared edge length, which keeps the details of
+        the shape and leaves its position free, and how much neighbouring triangles of the surface bend.
         """
         assert isinstance(render, MeshRender)
         bend = uniform_laplacian(render.vertices - self.rest, self.topology) / self.edge_length
@@ -145,7 +145,7 @@ class TexturedMesh(torch.nn.Module):
         vertices, faces = self.vertices, self.faces[self.cloud_faces]
         weights = self.cloud_weights[..., None]
         points = (corner_positions(vertices, faces) * weights).sum(1)
-        # Drawn in proportion to the areas at rest, so that each point stood for the same area then.
+        # The points were drawn in proportion to the areas at rest, so that each point stood for the same area then.
         with torch.no_grad():
             at_rest = triangle_areas(self.rest, self.faces)
             share = at_rest.sum() / len(points) / at_rest[self.cloud_faces].clamp(min=1e-12)
@@ -157,14 +157,14 @@ class TexturedMesh(torch.nn.Module):
         return SurfaceCloud(points[None], areas[None], colors[None])
 
     def after_backward(self, render: Render) -> None:
-        """Nothing to observe: the topology stays."""
+        """Does nothing: the topology stays."""
 
     def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
-        """Nothing to change: the topology stays."""
+        """Does nothing: the topology stays."""
 
     @torch.no_grad()
     def mesh_source(self, size: int) -> trimesh.Trimesh:
-        """The mesh with lit vertex colours, subdivided for their sake. size: not needed, there is no grid."""
+        """The mesh with lit vertex colours, subdivided for their sake. size: has no effect, as there is no grid."""
         vertices, uv = self.vertices, self.atlas.uv
         attributes = torch.cat([vertices, vertex_normals(vertices, self.faces)], 1)[self.atlas.vertex]
         table, faces = torch.cat([attributes, uv], 1).double().cpu().numpy(), self.atlas.faces.long().cpu().numpy()

@@ -20,15 +20,15 @@ from gen3d.representations.volume import VolumeScene, raw_density
 from gen3d.representations.volume_fit import fit_to_shape
 
 FEATURES = 2
-"""Of each level of the hash grid."""
+"""How many features each level of the hash grid has."""
 
 
 class Nerf(VolumeScene):
-    """table: [levels, rows, 2] of the hash grid; [0, 0, 0] with frequencies. network: from features to raw density and
-    colour logits.
+    """A radiance field. table: [levels, rows, 2] of the hash grid; [0, 0, 0] with frequencies. network: from features
+    to raw density and colour logits.
     """
 
-    gain = 8.0  # what a network at its start has to reach is of the order of one
+    gain = 8.0  # with it, what a network has to reach at its start is of the order of one
 
     def __init__(self, config: NerfConfig, generator: torch.Generator) -> None:
         super().__init__(config, generator)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 CHUNK = 1 << 14
-"""Rows at once: their activations stay in the cache, which is three times as fast as a large batch on a CPU."""
+"""How many rows are evaluated at once: their activations stay in the cache, which is three times as fast as a large
+batch on a CPU.
+"""
 
 
 class Network(torch.nn.Module):
@@ -27,5 +29,5 @@ class Network(torch.nn.Module):
         self.layers = torch.nn.Sequential(*layers[:-1])
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, inputs] to [N, outputs]."""
+        """The outputs [N, outputs] for inputs [N, inputs]."""
         return torch.cat([self.layers(chunk) for chunk in features.split(CHUNK)])

@@ -20,7 +20,7 @@ def on_white(scene: Representation, cameras: Cameras) -> Tensor:
 
 @torch.no_grad()
 def views_of(scene: Representation, cameras: Cameras) -> Render:
-    """rgb, alpha and depth of many views, on the CPU, where files and judges take them from."""
+    """The colours, alpha and depth of many views, on the CPU, where files and judges take them from."""
     renders = (scene.render(cameras[i : i + VIEWS_AT_ONCE]) for i in range(0, len(cameras), VIEWS_AT_ONCE))
     parts = [(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu()) for render in renders]
     return Render(*(torch.cat(images) for images in zip(*parts, strict=True)))

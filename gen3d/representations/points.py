@@ -26,7 +26,7 @@ DISC_OVERLAP = 0.75
 """Standard deviation of a disc over the spacing of the points, enough for a surface without holes."""
 
 OPACITY = 0.95
-"""Of every disc in its middle."""
+"""Opacity of every disc in its middle."""
 
 _SPACING_RANGE = 3.0
 
@@ -46,7 +46,7 @@ class PointCloud(torch.nn.Module):
     neighbours: Tensor
 
     def __init__(self, positions: Tensor, colors: Tensor, config: PointsConfig, normals: Tensor | None = None) -> None:
-        """positions, colors: [N, 3]. normals: [N, 3], roughly outward; away from the middle where None."""
+        """Makes a cloud. positions, colors: [N, 3]. normals: [N, 3], about outward; None for away from the middle."""
         super().__init__()
         self.config = config
         self.positions = Parameter(positions.detach().clone())
@@ -87,7 +87,7 @@ class PointCloud(torch.nn.Module):
         return SurfaceCloud(self.positions[None], self.spacing.square()[None], self.colors[None])
 
     def after_backward(self, render: Render) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
         if step % self.config.refresh_every == 0 or step == total_steps:

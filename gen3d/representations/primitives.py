@@ -81,7 +81,7 @@ class Primitives(torch.nn.Module):
     template_faces: Tensor
 
     def __init__(self, shapes: Superquadrics, colors: Tensor, config: PrimitivesConfig) -> None:
-        """colors: [K, 3] albedo."""
+        """Makes a scene of the shapes. colors: [K, 3] albedo."""
         super().__init__()
         self.config = config
         template = Template.cube(config.tessellation)
@@ -184,7 +184,7 @@ class Primitives(torch.nn.Module):
         return torch.cat([torch.softmax(-part / softness, 0).T @ self.colors for part in parts])
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Rates fall to a fifth."""
+        """Groups for Adam, whose rates fall to a fifth."""
         config = self.config
         rates = {
             "centers": config.lr_position,
@@ -222,7 +222,7 @@ class Primitives(torch.nn.Module):
         return SurfaceCloud(skin.vertices[None], skin.open[None], colors[None])
 
     def after_backward(self, render: Render) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:

@@ -29,16 +29,16 @@ from gen3d.representations.volume_fit import fit_to_shape, settle
 HASH_FEATURES = 2
 PLANE_CHANNELS = 8
 SMOOTHNESS = 10.0
-"""Of the softplus in the hidden layer: the larger, the more it is a ReLU."""
+"""How sharply the softplus in the hidden layer bends: the larger, the more it is a ReLU."""
 
 MAX_SHARPNESS = 8 / CELL
-"""Beyond it the surface would lie between two samples of a ray."""
+"""The greatest sharpness: beyond it the surface would lie between two samples of a ray."""
 
 TRUNCATION = 0.2
 """Distances of a first shape beyond which the fit does not care."""
 
 FIT_RATE = 20.0
-"""Times the learning rates of the run: a sharp surface cannot bear large steps."""
+"""How many times the learning rates of the run those of the fit are: a sharp surface cannot bear large steps."""
 
 _TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 _EAGER = 1.5  # the coarse field underestimates what the fine one hides
@@ -46,7 +46,8 @@ _PROBE = 0.5 * CELL  # how far around a point tri-planes are asked for its gradi
 
 
 class Sdf(VolumeScene):
-    """features: [levels, rows, 2] of a hash grid or [3, 8, R, R] planes. hidden: from features to a smooth layer.
+    """A field of distances and colours. features: [levels, rows, 2] of a hash grid or [3, 8, R, R] planes. hidden: from
+    features to a smooth layer.
     distance: from that to the signed distance, world units, negative inside. color: from features to logits.
     log_sharpness: of the logistic (NeuS) or Laplace (VolSDF) distribution around the surface.
     """
@@ -118,7 +119,7 @@ class Sdf(VolumeScene):
         return self._distances(features), self._probed_gradients(points), features
 
     def transmission(self, inside: Tensor, samples: PackedSamples) -> Tensor:
-        """NeuS here takes the next sample of the ray for the far end of an interval."""
+        """Optical depths [N]; NeuS here takes the next sample of the ray for the far end of an interval."""
         if self.config.density == "volsdf":
             return volsdf_density(-inside, self.sharpness) * samples.delta
         ahead = torch.cat([inside[1:], inside[-1:]])

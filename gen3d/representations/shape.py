@@ -50,7 +50,7 @@ class Shape:
         return render_mesh(self.vertices, self.faces, self.lit, cameras, supersample=supersample, lighting=None)
 
     def triangle_areas(self) -> Tensor:
-        """[F]"""
+        """The areas [F] of the triangles."""
         a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
         return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
 
@@ -74,7 +74,7 @@ class Shape:
 
     def nearest_lit(self, points: Tensor) -> Tensor:
         """Lit colour [N, 3] of the vertex nearest to each of the points [N, 3]."""
-        from scipy.spatial import cKDTree  # not needed for most shapes, and slow to import
+        from scipy.spatial import cKDTree  # it is not needed for most shapes, and slow to import
 
         if not self._tree:
             self._tree.append(cKDTree(self.vertices.numpy()))

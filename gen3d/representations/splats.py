@@ -112,12 +112,12 @@ class GaussianSplats(torch.nn.Module):
 
     @property
     def opacities(self) -> Tensor:
-        """[N] in 0..1."""
+        """The opacities [N] in 0..1."""
         return self.opacity_logits.sigmoid()
 
     @property
     def unit_quats(self) -> Tensor:
-        """[N, 4] wxyz."""
+        """The rotations as unit quaternions [N, 4] wxyz."""
         return torch.nn.functional.normalize(self.quats, dim=-1)
 
     @property
@@ -126,7 +126,7 @@ class GaussianSplats(torch.nn.Module):
         return sh_to_color(self.sh)
 
     def colors(self, cameras: Cameras) -> Tensor:
-        """[N, 3], or [B, N, 3] when there are view-dependent harmonics."""
+        """The colours [N, 3], or [B, N, 3] when there are view-dependent harmonics."""
         if self.sh_rest.shape[1] == 0:
             return self.base_colors
         directions = self.means.detach() - cameras.positions.to(self.means)[:, None]  # [B, N, 3]
@@ -167,7 +167,7 @@ def nearest_distances(points: Tensor) -> Tensor:
     result = []
     for start in range(0, len(points), _NEIGHBOUR_CHUNK):
         chunk = points[start : start + _NEIGHBOUR_CHUNK]
-        # Not the matrix product form: near neighbours would cancel to zero.
+        # This is not done by a matrix product, in which near neighbours would cancel to zero.
         distances = torch.cdist(chunk, points, compute_mode="donot_use_mm_for_euclid_dist")
         rows = torch.arange(len(chunk), device=points.device)
         distances[rows, start + rows] = torch.inf

@@ -25,11 +25,11 @@ _START = 0.1  # standard deviation of the features before the fit
 
 
 class Triplane(VolumeScene):
-    """planes: [3, C, R, R], xy, xz and yz, channels last in memory. network: from 3 C features to raw density and
-    colour logits.
+    """A field on planes: [3, C, R, R], xy, xz and yz, channels last in memory. network: from 3 C features to raw
+    density and colour logits.
     """
 
-    gain = 8.0  # what a network at its start has to reach is of the order of one
+    gain = 8.0  # with it, what a network has to reach at its start is of the order of one
 
     def __init__(self, config: TriplaneConfig, generator: torch.Generator) -> None:
         super().__init__(config, generator)

@@ -65,7 +65,7 @@ def hull_distances(cameras: Cameras, alpha: Tensor, size: int) -> Tensor:
 
 
 def hull_distances_at(points: Tensor, cameras: Cameras, alpha: Tensor) -> Tensor:
-    """As `hull_distances`, at points [N, 3]: [N], `FAR` where no view sees them."""
+    """The distances [N] of `hull_distances` at points [N, 3]; `FAR` where no view sees them."""
     field = torch.full((len(points),), -torch.inf)
     for view in range(len(cameras)):
         at, depths = _projected(points, cameras, view)

@@ -112,11 +112,11 @@ class VolumeScene(torch.nn.Module):
         raise NotImplementedError
 
     def inside(self, points: Tensor) -> Tensor:
-        """[N], positive inside: raw densities, or minus distances."""
+        """How far inside points are, [N], positive inside: raw densities, or minus distances."""
         return self.raw(points)[:, 0] * self.gain
 
     def raw(self, points: Tensor) -> Tensor:
-        """[N, 4]: raw densities in units of `gain`, and the logits of lit colours."""
+        """What the field says at points, [N, 4]: raw densities in units of `gain`, and the logits of lit colours."""
         raise NotImplementedError
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +147,9 @@ class VolumeScene(torch.nn.Module):
         self._measure()
 
     def render(self, cameras: Cameras) -> VolumeRender:
-        """Samples are jittered along the rays where gradients are wanted; pictures are always the same."""
+        """Views of the field. Samples are jittered along the rays where gradients are wanted; pictures are always the
+        same.
+        """
         rays = rays_of(cameras, self.level.device)
         jitter = self.generator if torch.is_grad_enabled() else None
         samples = self._reached(self.occupancy.march(rays.origins, rays.directions, 2 / self.volume.samples, jitter))
@@ -185,7 +187,7 @@ class VolumeScene(torch.nn.Module):
         return SurfaceCloud(points[None], surface.areas[None], colors[None])
 
     def after_backward(self, render: Render) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def after_step(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
         """Looks again where something is."""
@@ -200,7 +202,7 @@ class VolumeScene(torch.nn.Module):
         self._measure()
 
     def mesh_source(self, size: int) -> Tensor:
-        """`inside` on a grid [size, size, size]."""
+        """What `inside` gives on a grid [size, size, size]."""
         return self.grid_of(self.inside, size).clamp(-RAW_LIMIT, RAW_LIMIT).cpu()
 
     def state(self) -> dict[str, Any]:
@@ -231,7 +233,7 @@ class VolumeScene(torch.nn.Module):
         self._surface = self._coarse = self._deep = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VolumeScene:
-        """What `to` goes through: moves what was found of the field along with it."""
+        """Moves what was found of the field along with it: `to` goes through here."""
         super()._apply(fn, recurse)
         self._coarse, self._deep = (None if found is None else fn(found) for found in (self._coarse, self._deep))
         if self._surface is not None:
@@ -260,7 +262,7 @@ class VolumeScene(torch.nn.Module):
 
     @torch.no_grad()
     def _coarse_field(self) -> Tensor:
-        """`inside` at the centres of the occupied cells [S, S, S]; what is not occupied is far outside."""
+        """What `inside` gives at the centres of the occupied cells [S, S, S]; what is not occupied is far outside."""
         if self._coarse is None:
             size, occupied = self.occupancy.resolution, self.occupancy.occupied.view(-1)
             chunks = cell_centers(size, occupied.device).view(-1, 3)[occupied].split(_POINTS_AT_ONCE)
@@ -288,7 +290,7 @@ class VolumeScene(torch.nn.Module):
 
     @torch.no_grad()
     def _measure(self) -> None:
-        """Drops what was found from cells or parameters that have changed, and finds the level anew: the median of
+        """Drops what was found of cells or parameters that have changed, and finds the level anew: the median of
         what views all around see.
         """
         self._surface = self._coarse = self._deep = None
@@ -303,7 +305,7 @@ class VolumeScene(torch.nn.Module):
 
     def _solid(self) -> np.ndarray:
         """Whether the cells [S, S, S] are inside. No view sees a void, so what is enclosed counts."""
-        from scipy import ndimage  # here, as other recipes import this module too and should not wait for it
+        from scipy import ndimage  # it is imported here, as other recipes import this module and need not wait
 
         filled: np.ndarray = ndimage.binary_fill_holes(self._coarse_field().cpu().numpy() > float(self.level))
         return filled

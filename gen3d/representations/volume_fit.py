@@ -14,10 +14,10 @@ from gen3d.representations.shape import Shape
 from gen3d.representations.volume import CELL, VolumeScene
 
 POOL = 150_000
-"""Points at which distances and colours of the shape are looked up."""
+"""How many points there are at which distances and colours of the shape are looked up."""
 
 BATCH = 12_288
-"""Points of one step."""
+"""How many points a step of the fit takes."""
 
 SETTLE_VIEWS, SETTLE_SIZE = 2, 128
 _SPREADS = ((0.35, 0.6 * CELL), (0.35, 2.5 * CELL))  # share of the points, and how far from the surface; rest anywhere
@@ -34,11 +34,11 @@ def fit_to_shape(
     unit: float = 1.0,
     rate: float = 4.0,
 ) -> None:
-    """Adam on what `scene.query` gives at points around the surface and anywhere.
+    """Fits what `scene.query` gives at points around the surface and anywhere, by Adam.
 
     wanted: takes signed distances [N] and returns what `inside` shall be there. unit: an error of it that is large.
-    rate: times the learning rates of the run, which begins from what is nearly right; they fall.
-    Colours are those of the nearest vertex. Deterministic: its length is counted in steps, not in seconds.
+    rate: how many times those of the run the learning rates are at first; they fall. Colours are those of the nearest
+    vertex. The fit is deterministic: its length is counted in steps, not in seconds.
     """
     points = fit_points(shape, generator)
     inside, colors = wanted(shape.distance(points)), shape.nearest_lit(points)
@@ -59,8 +59,8 @@ def fit_to_shape(
 
 
 def settle(scene: VolumeScene, shape: Shape, steps: int) -> None:
-    """Adam on views of the shape, at the rates of the run: what the pictures make of thin parts and edges happens here,
-    so that the run does not take it for a change that was asked for.
+    """Fits the scene to views of the shape by Adam, at the rates of the run: what the pictures make of thin parts and
+    edges happens here, so that the run does not take it for a change that was asked for.
     """
     optimizer = torch.optim.Adam(_groups(scene, 1.0), betas=(0.9, 0.99), eps=1e-15)
     for _ in range(steps):
@@ -76,7 +76,7 @@ def settle(scene: VolumeScene, shape: Shape, steps: int) -> None:
 
 
 def fit_points(shape: Shape, generator: torch.Generator) -> Tensor:
-    """[POOL, 3] points in [-1, 1]^3, most of them close to the surface."""
+    """Points [POOL, 3] in [-1, 1]^3, most of them close to the surface."""
     parts = []
     for share, spread in _SPREADS:
         surface, _, _ = shape.sample(int(share * POOL), generator)

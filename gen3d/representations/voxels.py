@@ -29,8 +29,8 @@ SLABS = 8
 
 
 class Voxels(VolumeScene):
-    """density: [1, M, M, M] raw and color_logits: [3, M, M, M] of the lit colours, at cell centres (z, y, x), channels
-    last in memory as the kernels like them.
+    """Grids at cell centres. density: [1, M, M, M] raw and color_logits: [3, M, M, M] of the lit colours, in z, y, x
+    order, channels last in memory as the kernels like them.
     """
 
     def __init__(self, density: Tensor, color_logits: Tensor, config: VoxelsConfig, generator: torch.Generator) -> None:
@@ -61,7 +61,7 @@ class Voxels(VolumeScene):
         return made
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """As of every field; the grids' channels lie side by side in memory again."""
+        """Puts a state back as every field does; the grids' channels lie side by side in memory again."""
         super().load_state(state)
         for name in ("density", "color_logits"):
             setattr(self, name, Parameter(channels_last(getattr(self, name))))
