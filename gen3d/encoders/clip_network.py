@@ -53,7 +53,7 @@ class ClipNetwork(nn.Module):
         """The network of these weights, in evaluation mode and frozen. Raises RuntimeError where they do not fit,
         else as the constructor.
         """
-        with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+        with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
             model = ClipNetwork(config, vocab_size)
         model.load_state_dict(state, assign=True)
         # Convolutions over few channels run a third faster on the CPU with the channels innermost.

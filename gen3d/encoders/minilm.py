@@ -116,7 +116,7 @@ class Bert(nn.Module):
         """
         config = _checked(json.loads((folder / CONFIG_FILE).read_text("utf-8")))
         with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
-            with torch.device("meta"):  # takes neither memory nor time; the tensors of the file are put in its place
+            with torch.device("meta"):  # this takes neither memory nor time; the file's tensors are put in its place
                 model = Bert(
                     config["vocab_size"], config["max_position_embeddings"], config["hidden_size"],
                     config["intermediate_size"], config["num_hidden_layers"], config["num_attention_heads"],

@@ -17,7 +17,7 @@ from gen3d.rendering.mesh import vertex_normals
 from gen3d.representations.shape import Shape
 
 Refine = Callable[[Tensor, Cameras], Tensor]
-"""(premultiplied RGBA views [B, H, W, 4], their cameras) -> the same views with more detail."""
+"""A function from premultiplied RGBA views [B, H, W, 4] and their cameras to the same views with more detail."""
 
 
 @torch.no_grad()

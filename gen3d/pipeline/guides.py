@@ -53,7 +53,9 @@ class GuideInputs:
 
 @dataclass(frozen=True)
 class GuideEntry:
-    """used: whether a configuration asks for the guide. build: makes it. looks: it sees the renders as images."""
+    """A line of the table. used: whether a configuration asks for the guide. build: makes it. looks: it sees the
+    renders as images.
+    """
 
     used: Callable[[RunConfig], bool]
     build: Callable[[GuideInputs], Guide]
@@ -81,7 +83,7 @@ class ImageGuide(Guide):
         shown, cameras = step.views()
         weight = weight_at(self.settings, step.progress)
         if weight == 0:
-            return 0 * shown.rgb.sum()  # attached: it may be the only term of this step
+            return 0 * shown.rgb.sum()  # it is attached, as it may be the only term of this step
         return weight * self.look(shown, cameras, step)
 
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
@@ -152,7 +154,7 @@ class ClipGuide(ImageGuide):
 
 
 class EncoderGuide(ImageGuide):
-    """All views of a step at once, by an aligned text-3D encoder."""
+    """Guidance by an aligned text-3D encoder, which sees all views of a step at once."""
 
     def __init__(self, inputs: GuideInputs) -> None:
         from gen3d.guidance.aligned_encoder import EncoderGuidance, MeanOfViews
@@ -171,7 +173,7 @@ class EncoderGuide(ImageGuide):
 
 
 class ReferenceGuide(ImageGuide):
-    """One image that the render of one camera has to match."""
+    """Guidance by one image that the render of one camera has to match."""
 
     def __init__(self, inputs: GuideInputs) -> None:
         from gen3d.guidance.reference import load_reference, reference_camera

@@ -40,7 +40,7 @@ class Preview:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, StepEvent) or time.monotonic() - self._written_at < self.seconds:
             return
-        from gen3d.pipeline.outputs import write_preview  # takes a second to import: the first step does not wait
+        from gen3d.pipeline.outputs import write_preview  # it takes a second to import
 
         scene, stage = event.run.scene, event.run.stage
         if scene is not None:

@@ -75,7 +75,7 @@ def save_run(run: Run, folder: RunFolder) -> tuple[str, dict[str, Path], Asset]:
     if run.drafts:
         drafts = [draft.ranking for draft in run.drafts]
         files["candidates"] = folder.write_json("candidates.json", {"finished": run.finished_seed, "drafts": drafts})
-    # Last: a run with this file is finished.
+    # The metrics come last: a run with this file is finished.
     files["metrics"] = folder.write_json("metrics.json", dict(asset.metrics))
     return match_sentence(asset.metrics), files, asset
 

@@ -19,7 +19,7 @@ from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter
 
 Setting = str | Mapping[str, Any]
-"""`"optimization.steps=200"`, or `{"optimization": {"steps": 200}}`."""
+"""A setting such as `"optimization.steps=200"`, or `{"optimization": {"steps": 200}}`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Pipeline:
         device: str = "auto",
         settings: Iterable[Setting] = (),
     ) -> None:
-        """recipe: a shipped configuration ('gen3d recipes' lists them) or a YAML file; the default one where None.
+        """Takes a configuration. recipe: a shipped one ('gen3d recipes' lists them) or a YAML file; the default one
+        where None.
         preset: a shipped configuration laid over it, such as "draft". device: "auto", "cpu", "cuda" or "cuda:N".
         settings: what is to be different, the later the stronger.
 

@@ -92,7 +92,7 @@ def understand(prompt: str, concepts: Concepts, encode: Encode) -> Understood:
 
 @lru_cache(maxsize=4)
 def vocabulary(names: tuple[str, ...], words: frozenset[str]) -> PhraseTable[str]:
-    """Everything that a prior knows by name: what it may be called -> the name.
+    """Everything that a prior knows: what it may be called, and the name that it is known by.
 
     names: of its training objects. words: of its captions. To the names come what the lexicon calls the same objects,
     the geometric bodies among its words, and names of two words written as one ("barstool").
@@ -257,7 +257,7 @@ def _about_choice(
 
 @lru_cache(maxsize=1)
 def _stand_ins() -> dict[str, tuple[str, ...]]:
-    """Thing -> the names that can stand for it, best first."""
+    """The names that can stand for each thing, best first."""
     table: dict[str, tuple[str, ...]] = {}
     for name, text in package_yaml("stands_for.yaml")["names"].items():
         for thing in phrases(text):

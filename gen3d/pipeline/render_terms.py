@@ -16,7 +16,7 @@ from gen3d.representations.contract import Representation
 from gen3d.representations.volume import VolumeRender, VolumeScene
 
 Term = Callable[[Render, Cameras, RegularizersConfig], Tensor]
-"""(render, its cameras, settings) -> unweighted scalar."""
+"""A function (render, its cameras, settings) -> unweighted scalar."""
 
 
 def render_terms(render: Render, cameras: Cameras, config: RegularizersConfig) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def _depth_smoothness(render: Render, cameras: Cameras, config: RegularizersConf
 
 
 def _orientation(render: Render, cameras: Cameras, config: RegularizersConfig) -> Tensor:
-    """Of the pixels' normals, weighted by their alphas."""
+    """The orientation loss of the pixels' normals, weighted by their alphas."""
     assert render.normal is not None
     return regularizers.orientation(render.alpha[..., 0], normalize(render.normal, dim=-1, eps=1e-6), cameras.rays()[1])
 

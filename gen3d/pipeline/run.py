@@ -23,7 +23,7 @@ from gen3d.pipeline.stages import asks_prior, first_scene, handed_over
 from gen3d.runtime.interrupt import StopFlag
 
 DRAFT = 0.1
-"""Part of the steps after which candidates are compared."""
+"""The part of the steps after which candidates are compared."""
 
 STATE_VERSION = 1
 
@@ -167,7 +167,7 @@ class Run:
                 self._enter(config, self._scene_of)
                 assert self.stage is not None
                 self.stage.load_state_dict(state["stage"])
-        # Last, as making guides may draw.
+        # This comes last, as making guides may draw.
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["global_generator"])
 

@@ -67,7 +67,7 @@ def run_in_folder(
     if stop.terminated:
         raise Terminated(f"The run was terminated. It goes on with: gen3d --resume '{folder.folder}'")
     reporter.stage("exporting")
-    # What writes files takes a second to import: a run's first step does not wait for it.
+    # What writes files takes a second to import, for which a run's first step does not wait.
     from gen3d.pipeline.outputs import save_run
 
     summary, files, asset = save_run(run, folder)

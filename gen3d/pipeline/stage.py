@@ -36,7 +36,7 @@ class Stage:
         generator: torch.Generator,
         drawn: str = "",
     ) -> None:
-        """drawn: the text that the packaged models are asked for; the prompt where it is empty."""
+        """Makes what the steps need. drawn: the text that packaged models are asked for, or the prompt if empty."""
         self.config, self.scene, self.models, self.generator = config, scene, models, generator
         if follows_prior(config):
             scene.ask_prior(models.prior)

@@ -30,7 +30,7 @@ def first_scene(
     if config.start.kind == "prior":
         assert features is not None
         return sampled_scene(models, best_sample(models, features, config, generator, drawn), config, generator)
-    # Takes a second to import, which samples of the prior need not wait for.
+    # This takes a second to import, for which samples of the prior need not wait.
     from gen3d.representations.initialisers import shape_from_blob, shape_from_box, shape_from_sphere
 
     radius, size = config.start.radius, config.field_views.grid

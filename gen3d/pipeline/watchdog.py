@@ -69,8 +69,8 @@ class Watchdog:
         return coverage, "the scene is empty" if not coverage >= MIN_COVERAGE else None
 
     def before_update(self, loss: Tensor, alpha: Tensor) -> str | None:
-        """None for a healthy step, else what is wrong. loss: [], after its backward pass. alpha: [B, H, W, 1] of the
-        step's renders.
+        """What is wrong with a step; None for a healthy one. loss: [], after its backward pass. alpha: [B, H, W, 1] of
+        the step's renders.
         """
         coverage = alpha.detach().mean()
         finite = [torch.isfinite(gradient).all() for gradient in self._gradients()]
@@ -84,14 +84,14 @@ class Watchdog:
         return None if seen[2] else "a gradient is not a number"
 
     def after_update(self) -> str | None:
-        """None for parameters that are numbers, else what is wrong."""
+        """What is wrong with the parameters; None where all are numbers."""
         finite = [torch.isfinite(parameter.detach()).all() for parameter in self._parameters()]
         if finite and not bool(torch.stack(finite).all()):
             return "a parameter is not a number"
         return None
 
     def at_the_end(self) -> str | None:
-        """None for a finished scene that renders finitely and shows something, else what is wrong."""
+        """What is wrong with a finished scene; None where it renders finitely and shows something."""
         return self.after_update() or self._look()[1]
 
     @property

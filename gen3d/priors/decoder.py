@@ -106,7 +106,7 @@ class FieldDecoder(nn.Module):
         """The decoder with the weights `state`, which tell its sizes. Raises KeyError, RuntimeError if they do not."""
         at_8, at_16, at_32 = (len(state[f"shape_planes.mix_{size}.bias"]) for size in (8, 16, 32))
         widths = (at_8, at_16, at_32, len(state["shape_planes.to_64.bias"]) // 4)
-        with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+        with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
             decoder = FieldDecoder(code, widths, len(state["distance_head.0.bias"]))
         decoder.load_state_dict(state, assign=True)
         return decoder

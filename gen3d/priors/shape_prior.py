@@ -176,7 +176,7 @@ class ShapePrior:
         return self.training.names[row], distance
 
     def nearest_training_row(self, codes: Tensor) -> tuple[int, float]:
-        """As `nearest_training_object`, with the object's place among the corpus' training objects."""
+        """What `nearest_training_object` gives, with the object's place among the corpus' training objects."""
         shape = self.code.shape_size
         gap = torch.cdist(codes[:, :shape].to(self.training.codes), self.training.codes[:, :shape])[0]
         best = int(gap.argmin())
@@ -212,7 +212,7 @@ class ShapePrior:
                     "'gen3d train prior'."
                 )
         try:
-            with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+            with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
                 code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
                 denoiser = CodeDenoiser(code.shape_size + code.color_size)
             state = _dequantize(load_weights(folder / CODE_FILE))

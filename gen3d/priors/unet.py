@@ -19,7 +19,7 @@ MAX_DEPTH = 16
 
 
 class UNet(nn.Module):
-    """(images [B, inputs, H, W], times [B], condition [B, 4 * widths[0]]) -> images [B, outputs, H, W].
+    """A network (images [B, inputs, H, W], times [B], condition [B, 4 * widths[0]]) -> images [B, outputs, H, W].
 
     widths: channels at each resolution, from the images' own on; each resolution is half of the one before. layers:
     residual blocks at a resolution on the way down; there is one more on the way up. groups: of every normalisation.
@@ -108,7 +108,7 @@ class _Up(nn.Module):
         self.upsamplers = nn.ModuleList([_Resample(width, grows=True)] if double else [])
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor) -> Tensor:
-        """skips: the maps that are left of the way down; the last are taken away."""
+        """The map after the blocks. skips: the maps that are left of the way down; the last are taken away."""
         for block in self.resnets:
             x = block(torch.cat([x, skips.pop()], 1), embedding)
         for doubling in self.upsamplers:

@@ -89,7 +89,7 @@ class ViewPrior(nn.Module):
 
     def expected(self, coarse: Tensor, text: Tensor, camera: Tensor) -> Tensor:
         """The mean [B, 64, 64, 4] of all clean views that the coarse one may stand for, not clamped: the prediction at
-        t = 1, where a noisy view says nothing and none is given. Arguments as in `denoise`.
+        t = 1, where a noisy view says nothing and none is given. The arguments are those of `denoise`.
         """
         return self.denoise(torch.zeros_like(coarse), coarse.new_ones(len(coarse)), coarse, text, camera)
 
@@ -133,7 +133,7 @@ class ViewPrior(nn.Module):
         if not path.is_file():
             raise Gen3DError(f"The view prior '{VIEW_FILE}' is not in '{folder}': train one with 'gen3d train view'.")
         try:
-            with torch.device("meta"):  # takes neither memory nor time; the weights are put in its place
+            with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
                 prior = ViewPrior(**json.loads(read_metadata(path)["sizes"]))
             tensors = load_weights(path, shapes_of(prior.state_dict()))
             prior.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)

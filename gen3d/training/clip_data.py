@@ -62,8 +62,8 @@ class Palette:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """images [B, 3, H, W] in 0..1, their texts, and ignored [B, B] bool: image i may fit text j, which is not its
-    own. names: N phrases more, wrong for every image but those of names_ignored [B, N] bool.
+    """A batch: images [B, 3, H, W] in 0..1, their texts, and ignored [B, B] bool: image i may fit text j, which is not
+    its own. names: N phrases more, wrong for every image but those of names_ignored [B, N] bool.
     """
 
     images: Tensor
@@ -90,7 +90,7 @@ class ClipBatches:
     """Names of the gallery that every step adds to the captions as negatives."""
 
     def __init__(self, corpus: Corpus, indices: Sequence[int], batch_size: int, palette: Palette, seed: int) -> None:
-        """indices: the objects to draw from; palette: two colours or more.
+        """Takes the objects to draw from, `indices`, and a palette of two colours or more.
 
         Raises Gen3DError when fewer than two objects have captions and distinct nouns.
         """

@@ -79,7 +79,7 @@ def _color_accuracy(evaluator: Evaluator, corpus: Corpus, indices: Sequence[int]
 
 
 def _load(corpus: Corpus, index: int) -> Tensor:
-    """The canonical views of an object, straight RGBA [V, H, W, 4] in 0..1."""
+    """The canonical views of an object, RGBA with straight alpha [V, H, W, 4] in 0..1."""
     return torch.from_numpy(corpus.array("views")[index, :CANONICAL_VIEWS].copy()).float() / 255
 
 

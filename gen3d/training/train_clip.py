@@ -57,7 +57,7 @@ class ClipTraining:
     warmup_steps: int = 100
     average_decay: float = 0.998
     split_words: float = 0.1
-    """Probability that a known word is read in pieces."""
+    """The probability that a known word is read in pieces."""
     seed: int = 0
     log_every: int = 25
     save_every_seconds: float = 120.0
@@ -75,7 +75,9 @@ class ClipTraining:
 
 @dataclass
 class ClipTrainingResult:
-    """finished: False after an interruption. state: the averaged weights. losses: of the steps of this call."""
+    """What became of a training. finished: False after an interruption. state: the averaged weights. losses: of the
+    steps of this call.
+    """
 
     finished: bool
     steps: int

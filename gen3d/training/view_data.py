@@ -79,7 +79,7 @@ def premultiplied(views: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """coarse and true views [B, 64, 64, 4], premultiplied; camera directions [B, 3]; text features [B, 768]."""
+    """Coarse and true views [B, 64, 64, 4], premultiplied; camera directions [B, 3]; text features [B, 768]."""
 
     coarse: Tensor
     true: Tensor
@@ -93,7 +93,9 @@ class ViewPairs:
     def __init__(
         self, corpus: Corpus, indices: Sequence[int], shards: list[np.ndarray], features: dict[str, Tensor]
     ) -> None:
-        """indices: corpus objects, in the order of the shards' uint8 rows [n, V, 64, 64, 4]. features: by caption."""
+        """Takes pairs of the corpus objects `indices`, in the order of the shards' uint8 rows [n, V, 64, 64, 4].
+        features: by caption.
+        """
         self.indices = list(indices)
         self.records = [corpus.records[i] for i in self.indices]
         self.shards, self.features = shards, features
