@@ -73,7 +73,7 @@ class Subject:
 
 
 Judge = Callable[[Subject], Tensor]
-"""Subject -> score [T] of every prompt."""
+"""A function from a subject to the score [T] of every prompt."""
 
 
 def shape_prior_judge(prompts: list[str]) -> Judge:
@@ -96,7 +96,7 @@ def clip_judge(folder: Path, prompts: list[str]) -> Judge:
 
 
 def rank(scores: Tensor, own: int) -> int:
-    """1 is best; ties count against."""
+    """The rank of a score, of which 1 is best; ties count against it."""
     return int((scores >= scores[own]).sum())
 
 

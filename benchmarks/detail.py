@@ -43,7 +43,7 @@ Draw = Callable[[Cameras], Tensor]
 """Images [B, H, W, 3] on white of one scene."""
 Truth = tuple[Cameras, Tensor]
 TruthOf = Callable[[Tensor], Truth | None]
-"""Code [1, K] -> true views of the object that it plainly is, if it is one."""
+"""A function from a code [1, K] to true views of the object that it plainly is, if it is one."""
 
 
 def true_views(corpus: Corpus, index: int) -> Truth:
@@ -53,7 +53,9 @@ def true_views(corpus: Corpus, index: int) -> Truth:
 
 
 def psnr(draw: Draw, cameras: Cameras, wanted: Tensor) -> float:
-    """dB over all pixels of all views; the scene is drawn at twice the size, which anti-aliases it like the corpus."""
+    """The PSNR in dB over all pixels of all views; the scene is drawn at twice the size, which anti-aliases it like the
+    corpus.
+    """
     drawn = draw(cameras.resized(2 * wanted.shape[2], 2 * wanted.shape[1]))
     small = torch.nn.functional.avg_pool2d(drawn.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
     return float(-10 * (small - wanted).square().mean().log10())
@@ -68,8 +70,8 @@ def measure(draw: Draw, prompt: str, evaluator: Evaluator, gallery: list[str], t
 def run(
     config: RunConfig, models: Models, truth_of: TruthOf, evaluator: Evaluator, gallery: list[str]
 ) -> tuple[list[dict[str, float]], Tensor]:
-    """Measures of the plain sample, the picked one and the asset of one prompt, and pictures of the three and of the
-    truth [8, S, S, 3].
+    """The measures of the plain sample, the picked one and the asset of one prompt, and pictures of the three and of
+    the truth [8, S, S, 3].
     """
     generator = torch.Generator().manual_seed(config.seed)
     prior, features = models.prior, models.features(config.prompt)

@@ -49,7 +49,7 @@ GRID = 80
 
 
 def code_of_ball(prior: ShapePrior) -> Tensor:
-    """[1, K]: how the prior sees a grey ball."""
+    """The code [1, K] as which the prior sees a grey ball."""
     ball = build(shape_from_sphere(0.5), RunConfig(), torch.Generator().manual_seed(0))
     with torch.no_grad():
         return torch.cat(prior.code(ball.surface_cloud()), 1)

@@ -33,7 +33,7 @@ from gen3d.rendering.topology import Topology, sphere
 from gen3d.runtime.allocator import keep_freed_memory
 
 SIZES = (64, 128, 256, 512)
-SIGMA = 1e-4  # the blur of the soft silhouettes, in squared halves of the image: the usual choice
+SIGMA = 1e-4  # the usual blur of the soft silhouettes, in squared halves of the image
 REACH = math.sqrt(math.log(1e4 - 1) * SIGMA)  # halves of the image beyond which a sigmoid is below 1e-4
 GAMMA = 0.1  # temperature of the softmax over depth
 

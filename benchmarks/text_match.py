@@ -50,7 +50,7 @@ class Asset:
 
 
 def make(models: Models, config: RunConfig, folder: Path, bare: bool) -> Asset:
-    """One asset; `folder` gets its config.yaml, by which it is known."""
+    """Makes one asset; `folder` gets its config.yaml, by which it is known."""
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     if bare:

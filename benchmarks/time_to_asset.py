@@ -1,5 +1,5 @@
-"""Wall time of whole `gen3d` processes, import and export included: default recipe, draft preset, best of four seeds,
-and two drafts at once.
+"""The wall time of whole `gen3d` processes, import and export included: default recipe, draft preset, best of four
+seeds, and two drafts at once.
 
     python benchmarks/time_to_asset.py [--repeats 3] [--prompt "a wooden chair"] [--only draft "two drafts"]
 
@@ -25,7 +25,7 @@ RUNS = {
 
 
 def seconds(together: list[list[str]]) -> float:
-    """Until the last of some processes with these arguments has ended."""
+    """Seconds until the last of some processes with these arguments has ended."""
     began = time.perf_counter()
     processes = [
         subprocess.Popen([sys.executable, "-m", "gen3d", *arguments], stdout=subprocess.DEVNULL)

@@ -28,9 +28,9 @@ import numpy as np
 from PIL import Image
 
 WIDTH, HEIGHT = 900, 700
-TIMEOUT = 120.0  # seconds; software rendering of 30000 splats takes one or two for a frame
+TIMEOUT = 120.0  # seconds, of which software rendering of 30000 splats takes one or two for a frame
 BACKGROUND = np.array([236, 235, 232])  # of the page
-MIN_COVER, MAX_COVER = 0.02, 0.7  # of the page, that an asset may take
+MIN_COVER, MAX_COVER = 0.02, 0.7  # share of the page that an asset may take
 MIN_CHANGE = 0.01  # share of the pixels that a drag has to change
 MIN_AGREEMENT = 0.75  # IoU of the silhouettes of splats and mesh
 NOTICEABLE = 12  # steps of 255
@@ -131,7 +131,7 @@ class Browser:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     def drag(self, dx: float, dy: float) -> None:
-        """With the left button from the middle of the page."""
+        """Drags with the left button from the middle of the page."""
         x, y, steps = WIDTH / 2, HEIGHT / 2, 6
         self.mouse("mousePressed", x, y, button="left", buttons=1, clickCount=1)
         for step in range(1, steps + 1):
@@ -145,7 +145,7 @@ class Browser:
         self.settle()
 
     def click(self, name: str) -> None:
-        """On the middle of the element with that id."""
+        """Clicks on the middle of the element with that id."""
         box = self.value(f"(r => [r.x + r.width / 2, r.y + r.height / 2])(document.getElementById('{name}')"
                          ".getBoundingClientRect())")  # fmt: skip
         for kind in ("mousePressed", "mouseReleased"):

@@ -2,8 +2,8 @@
 
     python benchmarks/volume.py [--repeats 5] [--size 96] [--rounds 300] [--markdown FILE]
 
-PyTorch's side is the fastest it offers: `grid_sample` for planes and grids, the formulas of `volume_reference` for the
-rest. Both take turns in one process; "ratio" is of the smallest CPU times on one thread. "2 threads" is how
+PyTorch's side is the fastest it offers: `grid_sample` for planes and grids, the formulas of `kernels.reference.volume`
+for the rest. Both take turns in one process; "ratio" is of the smallest CPU times on one thread. "2 threads" is how
 many times faster, by the clock on the wall, two are than one, of the rounds in which both cores were free.
 """
 

@@ -71,7 +71,7 @@ def build_wheel(source: Path, folder: Path, **variables: str) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the source distribution."""
+    """A wheel that is built from the source distribution."""
     folder = tmp_path_factory.mktemp("from-sdist")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")

@@ -131,7 +131,7 @@ def test_far_away_meshes_keep_their_shape(gltf, read) -> None:
 
 
 def test_splats_of_several_nodes_are_moved_and_joined(tmp_path) -> None:
-    """Turned by a quarter about Y and doubled in size: the Gaussians, and the colours that depend on the view."""
+    """The Gaussians, and the colours that depend on the view, are turned by a quarter about Y and doubled in size."""
     import json
     import struct
 

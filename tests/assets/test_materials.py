@@ -64,7 +64,7 @@ def test_splats_on_a_texture_have_its_colours(gltf, squares, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("wraps", [(10497, 10497), (33648, 33071)])
 def test_wrap_modes_survive_a_conversion(gltf, squares, tmp_path: Path, wraps: tuple[int, int]) -> None:
-    """Texture coordinates 0..4, as for tiles."""
+    """The texture coordinates go from 0 to 4, as for tiles."""
     texture = gltf.picture(squares)
     gltf.document["samplers"].append({"wrapS": wraps[0], "wrapT": wraps[1], "magFilter": 9729, "minFilter": 9987})
     gltf.document["textures"][texture]["sampler"] = 0
@@ -175,7 +175,7 @@ def calls_of(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("chain", [False, True])
 def test_many_nodes_cost_in_proportion(gltf, read, chain: bool) -> None:
-    """Side by side, or each the child of the one before."""
+    """The nodes stand side by side, or each is the child of the one before."""
     gltf.quad()
 
     def content(count: int) -> bytes:

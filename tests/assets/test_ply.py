@@ -27,7 +27,7 @@ def half_turn(quats: torch.Tensor) -> torch.Tensor:
 
 
 def assert_close(cloud: SplatCloud, splats: list[torch.Tensor]) -> None:
-    """The same splats to 1e-5; a quaternion and its negative are one rotation."""
+    """Asserts that splats are the same to 1e-5; a quaternion and its negative are one rotation."""
     sign = torch.where((cloud.quats * splats[1]).sum(1, keepdim=True) < 0, -1.0, 1.0)
     parts = [cloud.means, cloud.quats * sign, cloud.log_scales, cloud.opacity_logits, cloud.sh_dc, cloud.sh_rest]
     for part, expected in zip(parts, [*splats, None][:6], strict=True):
@@ -140,7 +140,7 @@ def test_trimesh_reads_the_columns(tmp_path: Path) -> None:
 
 
 def test_reads_other_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No normals, doubles, a comment, a foreign property and another order."""
+    """The layouts have no normals, doubles, a comment, a foreign property or another order."""
     names = ["rot_3", "rot_0", "rot_1", "rot_2", "opacity", "scale_0", "scale_1", "scale_2", "extra"]
     names += ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2"]
     kinds = {name: "uchar" if name == "extra" else "double" if name == "x" else "float" for name in names}

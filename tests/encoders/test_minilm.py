@@ -33,7 +33,7 @@ def encoder() -> TextEncoder:
 
 
 def reference(texts: list[str]) -> torch.Tensor:
-    """The features by transformers' tokenizer and network, as gen3d computed them before it had its own."""
+    """The features as computed by transformers' tokenizer and network, as gen3d computed them before it had its own."""
     from transformers import AutoTokenizer, BertModel
 
     tokenizer = AutoTokenizer.from_pretrained(packaged_model(), local_files_only=True)

@@ -63,7 +63,9 @@ def render_on(device: str) -> Render:
 
 
 def same_everywhere(asked: Callable[[str], tuple[Tensor, Tensor]], devices: tuple[str, ...] = ("cuda:0",)) -> None:
-    """asked: takes a device; returns a loss there and what it is to be differentiated by."""
+    """Compares devices with the CPU. asked: takes a device; returns a loss there and what it is to be differentiated
+    by.
+    """
     found = {}
     for device in ("cpu", *devices):
         loss, leaf = asked(device)

@@ -94,7 +94,9 @@ def test_schedules() -> None:
 
 @pytest.mark.parametrize("rule", ["ism", "sdi"])
 def test_inversions_of_codes_that_no_object_has_stay_in_bounds(rule: str) -> None:
-    """Descent from the mean code of the packaged prior; from a lower start of the inversion it grows without limit."""
+    """The descent begins at the mean code of the packaged prior; from a lower start of the inversion it grows without
+    limit.
+    """
     prior = ShapePrior.load()
     settings = CodeGuidanceConfig(rule=rule, guidance_scale=1.0, t_max=0.9, t_min=0.1)
     generator = torch.Generator().manual_seed(0)

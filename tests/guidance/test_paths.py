@@ -78,7 +78,7 @@ def test_whatever_the_network_predicts_the_noise_is_the_same(path: NoisePath) ->
     assert torch.allclose(clean_of(path, noisy, noise, TIMES), clean)
     assert torch.allclose(noise_from_clean(path, noisy, clean, TIMES), noise)
     assert torch.allclose(noise_from_velocity(path, noisy, noise - clean, TIMES), noise)
-    if isinstance(path, DiscretePath):  # v is defined where the variance is preserved
+    if isinstance(path, DiscretePath):  # because v is defined where the variance is preserved
         assert torch.allclose(noise_from_v(path, noisy, alpha * noise - sigma * clean, TIMES), noise)
 
 

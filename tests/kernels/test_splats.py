@@ -50,7 +50,7 @@ def _off_centre() -> Scene:
 
 
 def _edge_cases() -> Scene:
-    """Behind the camera, far outside the view, transparent, saturated, unnormalised and hidden Gaussians."""
+    """Gaussians that are behind the camera, far outside the view, transparent, saturated, unnormalised or hidden."""
     parameters = _ball(60, seed=5)
     means, quats, scales, opacities, _ = parameters
     cameras = _views([0.0], 40, 40)
@@ -118,7 +118,7 @@ def test_values_and_gradients_agree_with_float64_autograd(name: str, backend: Ba
 
 @pytest.mark.parametrize("name", SCENES)
 def test_no_alpha_of_the_scenes_sits_on_the_cut_off(name: str) -> None:
-    """Where one does, rounding may drop it on one side only, and the comparison above would mean nothing."""
+    """Rounding may drop an alpha on the cut-off on one side only, and the comparison above would mean nothing."""
     scene = SCENES[name]()
     for view in range(len(scene.cameras)):
         seen = reference.project_gaussians(*[p.double() for p in scene.parameters[:4]], scene.cameras, view)
@@ -134,7 +134,9 @@ def test_no_alpha_of_the_scenes_sits_on_the_cut_off(name: str) -> None:
 
 @both_backends
 def test_gradients_agree_with_finite_differences(backend: Backend) -> None:
-    """Independent of autograd: the smooth part of a scene without cut-offs, one direction in all parameters at once."""
+    """This is independent of autograd: it takes the smooth part of a scene without cut-offs, one direction in all
+    parameters at once.
+    """
     generator = torch.Generator().manual_seed(12)
     scene = Scene(_ball(6, seed=12, size=3.0), _views([20.0], 24, 24))
     direction = [torch.randn(tensor.shape, generator=generator) for tensor in scene.parameters]

@@ -172,7 +172,7 @@ def test_textured_glb_comes_back(tmp_path: Path, baked: tuple[trimesh.Trimesh, t
 
 
 def test_no_relief_without_decimation() -> None:
-    """A flat normal map and an even roughness; the same twice."""
+    """The normal map is flat and the roughness even, and both are the same twice."""
     mesh = bumpy(3)
     vertices, faces = tensors(mesh)
     views = render_mesh(vertices, faces, torch.full((len(vertices), 3), 0.5), CAMERAS, supersample=1)
@@ -185,7 +185,7 @@ def test_no_relief_without_decimation() -> None:
 
 
 def test_roughness_grows_where_the_source_is_too_fine_for_texels() -> None:
-    """Noise on the upper half of a ball, of a vertex' size: rough there, and smooth below."""
+    """A ball with noise of a vertex' size on its upper half becomes rough there, and smooth below."""
     source, mesh = trimesh.creation.icosphere(subdivisions=5, radius=0.6), bumpy(3)
     noise = 0.03 * np.random.default_rng(0).standard_normal((len(source.vertices), 1))
     source.vertices *= 1 + np.where(source.vertices[:, 1:2] > 0, noise, 0)

@@ -121,7 +121,7 @@ def test_the_view_prior_changes_the_asset_and_repeats_itself(
 
 
 def test_the_loss_falls(small_config: RunConfig) -> None:
-    """From grey splats of the wrong size, the views' loss ends below half of its start."""
+    """The views' loss, from grey splats of the wrong size on, ends below half of its start."""
     small_config.optimization.steps = 60
     small_config.splats.lr_color = 0.05
     small_config.clip.weight = 0  # the guide does not take what a random prior draws for a red ball
@@ -261,7 +261,7 @@ def test_of_several_candidates_the_best_draft_is_finished(small_config: RunConfi
 
 
 def test_settings_change_what_guides_see_and_what_is_regularised(small_config: RunConfig) -> None:
-    """CLIP alone on a ball of primitives: each setting leads elsewhere, and names a term or a part of the step."""
+    """CLIP alone guides a ball of primitives: each setting leads elsewhere, and names a term or a part of the step."""
     small_config.representation, small_config.start.kind = "primitives", "sphere"
     small_config.primitives.count, small_config.primitives.fit_steps = 2, 20
     small_config.code.weight = small_config.field_views.weight = 0.0

@@ -96,7 +96,7 @@ def test_content_words() -> None:
 
 
 def test_the_decoded_band_misses_no_surface() -> None:
-    """Of the packaged prior: what is not asked near the coarse surface would have had the same sign."""
+    """The packaged prior is tested here: what is not asked near the coarse surface would have had the same sign."""
     prior, size = ShapePrior.load(), 40
     axis = (torch.arange(size) + 0.5) * (2 / size) - 1
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -111,7 +111,7 @@ def test_the_decoded_band_misses_no_surface() -> None:
 
 
 def test_a_code_without_any_surface_gives_a_grid_all_the_same(tiny_prior: ShapePrior) -> None:
-    """Of one sign, so that `field_surface` can say that it is empty."""
+    """The grid is of one sign, so that `field_surface` can say that it is empty."""
     prior = copy.deepcopy(tiny_prior)
     prior.code.shape_mean.fill_(1.0)
     assert bool((prior.distance_grid(torch.zeros(1, prior.code_size), 12) > 0).all())

@@ -85,7 +85,7 @@ def test_backgrounds() -> None:
 
 
 def test_a_background_learns() -> None:
-    """Towards what is wanted behind the object."""
+    """The background moves towards what is wanted behind the object."""
     made, render = appearance(background="learned", color=(0.9, 0.9, 0.9), lr_background=0.1), ball()
     assert [group["name"] for group in made.param_groups()] == ["background"]
     optimizer = torch.optim.Adam(made.param_groups())

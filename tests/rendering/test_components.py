@@ -25,7 +25,7 @@ def kept(*meshes: trimesh.Trimesh) -> list[bool]:
 
 
 def test_a_wheel_of_the_car_stays_and_a_floater_goes() -> None:
-    """Both of 0.1 % of the volume: 0.1 and a tenth, beside the body and far from it."""
+    """Both parts have 0.1 % of the volume, but one is beside the body and the other far from it."""
     assert kept(ball(0.5, 0), ball(0.05, 0.58), ball(0.05, -0.9)) == [True, True, False]
 
 

@@ -46,8 +46,8 @@ def draws(seed: int, *shape: int) -> Tensor:
 
 
 def same_everywhere(made: Callable[..., list[Tensor]], *leaves: Tensor, rtol: float = 1e-4) -> None:
-    """made: takes the leaves on a device and returns tensors there; these are compared, and so are the gradients of the
-    leaves by the sum of all.
+    """Compares devices with the CPU. made: takes the leaves on a device and returns tensors there; these are compared,
+    and so are the gradients of the leaves by the sum of all.
     """
     found = []
     for device in ("cpu", "cuda:0", "cuda:1"):

@@ -56,7 +56,9 @@ def reference(vertices: torch.Tensor, faces: torch.Tensor, cameras: Cameras) -> 
     ("mesh", "radius"), [(sphere(subdivisions=2), 3.6), (soup(0), 3.6), (soup(1), 0.6), (square(0.0), 0.3)]
 )
 def test_native_matches_the_reference(mesh: tuple[torch.Tensor, torch.Tensor], radius: float, threads: int) -> None:
-    """Also from inside the soup, where triangles cross the camera's plane, and on an image that is not square."""
+    """They agree also from inside the soup, where triangles cross the camera's plane, and on an image that is not
+    square.
+    """
     cameras = orbit(torch.tensor([25.0, 160.0, 290.0]), torch.tensor([10.0, -40.0, 70.0]), 40, radius=radius)
     cameras = cameras.resized(40, 28)
     before = torch.get_num_threads()

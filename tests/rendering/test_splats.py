@@ -50,7 +50,9 @@ def test_right_is_right_and_up_is_up(backend: Backend) -> None:
 
 @both_backends
 def test_an_off_axis_point_lands_on_its_pixel(backend: Backend) -> None:
-    """Through `Cameras.rays`: a tiny Gaussian on the ray of a pixel is brightest there, pixel centres at +0.5."""
+    """The point goes through `Cameras.rays`: a tiny Gaussian on the ray of a pixel is brightest there, pixel centres at
+    +0.5.
+    """
     cameras = orbit(torch.tensor([37.0]), 21.0, 32, radius=3.0)
     origins, directions = cameras.rays()
     row, column = 9, 22

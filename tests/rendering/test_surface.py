@@ -88,7 +88,7 @@ def test_kernels_agree_with_the_reference(name: str, supersample: int) -> None:
 @needs_kernels
 @pytest.mark.parametrize("output", ["rgb", "alpha", "depth", "normal"])
 def test_a_loss_on_one_output_alone_has_the_gradients_of_the_reference(output: str) -> None:
-    """Of colours that are a function of the position, under the studio lighting."""
+    """The colours are a function of the position, under the studio lighting."""
     vertices, faces = before_one_another()
     gradients = []
     for dtype, backend in ((torch.float64, "torch"), (torch.float32, "native")):
@@ -109,7 +109,7 @@ def test_a_loss_on_one_output_alone_has_the_gradients_of_the_reference(output: s
 
 @needs_kernels
 def test_a_scaled_pixel_has_the_gradient_of_the_reference() -> None:
-    """Where four neighbours give more to a pixel than it can hold; see `test_alpha_stays_in_its_range`."""
+    """Four neighbours give more to a pixel than it can hold, as in `test_alpha_stays_in_its_range`."""
     vertices, faces = frame_around_a_hole()
     gradients = []
     for dtype, backend in ((torch.float64, "torch"), (torch.float32, "native")):

@@ -23,7 +23,9 @@ DMTET_TABLE = [
 
 
 def assert_closed_manifold(faces: Tensor, count: int) -> None:
-    """Every directed edge has exactly one opposite, and the triangles around each of `count` vertices form one fan."""
+    """Asserts that every directed edge has exactly one opposite, and the triangles around each of `count` vertices form
+    one fan.
+    """
     corners = faces.numpy()
     start, end = corners.reshape(-1), np.roll(corners, -1, 1).reshape(-1)
     assert (start != end).all()

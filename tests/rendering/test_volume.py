@@ -54,7 +54,7 @@ def test_kernels_agree_with_the_reference(form: str, channels: int) -> None:
 
 
 def field_and_gradients(threads: int, dtype: torch.dtype, reference: bool, gain: float = 3.0) -> list[Tensor]:
-    """Of outputs from nearly nothing to opaque, some far out on both sides."""
+    """A blended field and its gradients, for outputs from nearly nothing to opaque, some far out on both sides."""
     _, outputs, offsets = packed(rays=900, channels=4, scale=1.0)
     outputs[::50] *= 60.0
     generator = torch.Generator().manual_seed(8)
@@ -85,7 +85,7 @@ def test_a_field_gives_the_same_bits_on_any_number_of_threads() -> None:
 
 @needs_kernels
 def test_a_field_is_what_its_activations_composite_to() -> None:
-    """Where gradients of one output alone are asked for as well."""
+    """This holds where gradients of one output alone are asked for as well."""
     _, outputs, offsets = packed(channels=4)
     t = torch.rand(len(outputs), generator=torch.Generator().manual_seed(9))
     values = torch.cat([outputs[:, 1:].sigmoid(), t[:, None]], 1)

@@ -53,17 +53,19 @@ def _psnr(scene: Representation, shape: Shape, cameras: Cameras) -> float:
 
 @pytest.fixture(scope="session")
 def ball_of() -> Callable[..., Shape]:
-    """ball_of(radius, color): a ball around the origin, with its distances on a grid of 32."""
+    """The function `ball_of(radius, color)`: a ball around the origin, with its distances on a grid of 32."""
     return _ball
 
 
 @pytest.fixture(scope="session")
 def learn() -> Callable[[Representation, Shape, int], list[float]]:
-    """learn(scene, target, steps): runs the loop on views of the target; the errors of the steps."""
+    """The function `learn(scene, target, steps)`, which runs the loop on views of the target and returns the errors of
+    the steps.
+    """
     return _learn
 
 
 @pytest.fixture(scope="session")
 def psnr() -> Callable[[Representation, Shape, Cameras], float]:
-    """psnr(scene, shape, cameras): on white, in dB."""
+    """The function `psnr(scene, shape, cameras)`: the PSNR on white, in dB."""
     return _psnr

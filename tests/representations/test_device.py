@@ -24,7 +24,9 @@ from gen3d.representations.table import REPRESENTATIONS, build, rebuild
 from gen3d.representations.voxels import Voxels
 
 STEPS = 4
-"""After the second of which splats are refined, points surrounded anew and occupied cells found again."""
+"""The steps of a test, after the second of which splats are refined, points surrounded anew and occupied cells found
+again.
+"""
 
 LOAD = native._load
 """How the native kernels are found where no test says otherwise: scenes are built by them, which takes less time."""

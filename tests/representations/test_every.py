@@ -132,7 +132,7 @@ def test_its_glb_is_closed_upright_and_textured(name: str, tmp_path: Path) -> No
 
 
 def validate(path: Path) -> None:
-    """By Khronos' gltf-validator, where it is installed: not even a hint."""
+    """Asks Khronos' gltf-validator, where it is installed, which must not even give a hint."""
     folder = os.environ.get("GEN3D_GLTF_VALIDATOR") or os.environ.get("NODE_PATH", "").split(os.pathsep)[0]
     if not folder or not (Path(folder) / "gltf-validator").is_dir():
         return

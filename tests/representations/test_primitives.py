@@ -152,7 +152,7 @@ def test_apart_nothing_blends() -> None:
 
 
 def test_the_blend_has_the_gradient_of_finite_differences() -> None:
-    """Of the area on the image by how far the balls are apart, the fillet between them included."""
+    """The gradient is of the area on the image, the fillet included, by how far the balls are apart."""
     camera, areas = turntable(1, 256), []
     for apart in (0.62, 0.60, 0.58):
         scene = two_balls(apart, 0.05)

@@ -89,7 +89,7 @@ def test_volsdf_density_is_the_laplace_distribution() -> None:
 
 
 def test_written_out_gradients_are_those_of_the_field(ball: Shape) -> None:
-    """By autograd through the reference encoding, which is differentiable twice, in values and in what they teach."""
+    """They are compared with autograd through the reference encoding, in values and in what they teach."""
     scene = make(ball, fit_steps=20)
     points = 0.8 * (2 * torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) - 1)
     _, gradients, _ = scene.gradients(points)

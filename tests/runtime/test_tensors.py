@@ -41,7 +41,7 @@ def bits(value: Tensor) -> list[int]:
 
 
 def assert_same(found: Any, expected: Any) -> None:
-    """Equal in kind, order of keys, dtype, shape, layout and every bit."""
+    """Asserts that two states are equal in kind, order of keys, dtype, shape, layout and every bit."""
     if isinstance(expected, Tensor):
         assert type(found) is Tensor
         assert (found.dtype, found.shape, found.stride()) == (expected.dtype, expected.shape, expected.stride())

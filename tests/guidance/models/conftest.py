@@ -11,10 +11,10 @@ import pytest
 import torch
 
 WIDTH = 16
-"""Of the text embeddings."""
+"""Width of the text embeddings."""
 T5_WIDTH = 32
 TOKENS = 24
-"""That CLIP's tokenizer pads to."""
+"""How many tokens CLIP's tokenizer pads to."""
 
 Builder = Callable[[], Any]
 

@@ -63,7 +63,7 @@ def raw_output(name: str, pipeline: Any, noisy: Tensor, t: Tensor, text: str, ca
 
 
 def to_noise(name: str, pipeline: Any, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-    """By hand, with the schedulers' own tables."""
+    """The prediction of the noise, worked out by hand from the schedulers' own tables."""
     t = t.view(-1, 1, 1, 1)
     if name in ("sd3", "flux"):
         return noisy + (1 - t) * output

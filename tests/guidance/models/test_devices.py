@@ -79,7 +79,7 @@ def guide_of(prior: Any, **settings: Any) -> DiffusionGuidance:
 
 
 def gradient(guide: DiffusionGuidance, where: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-    """Of the colours of renders on a device, after one step of guidance."""
+    """The gradient of the colours of renders on a device, after one step of guidance."""
     rgb, alpha = (image.to(where) for image in renders(dtype))
     rgb.requires_grad_()
     render = Render(rgb, alpha, alpha)

@@ -30,7 +30,7 @@ def configured(folder: Path, *settings: str) -> RunConfig:
 
 
 def gradient(config: RunConfig) -> torch.Tensor:
-    """Of the colours of two views of a ball, by the configured guide."""
+    """The gradient of the colours of two views of a ball, by the configured guide."""
     torch.manual_seed(0)
     scene: Representation = build(shape_from_sphere(size=24), config, torch.Generator().manual_seed(0))
     draws = torch.Generator().manual_seed(1)

@@ -54,7 +54,7 @@ class Server:
         )
 
     def ask(self, path: Path, name: str, parameters: dict[str, object]) -> str:
-        """What went wrong in the child that ran a function of a file: nothing where it returned."""
+        """What went wrong in the child that ran a function of a file; empty where it returned."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([str(path), name, parameters]) + "\n")

@@ -46,7 +46,7 @@ def test_bad_inputs_do_nothing_undefined(isa: str, sanitized: Path) -> None:
 
 @pytest.mark.slow
 def test_the_sanitiser_would_find_an_access_out_of_bounds(sanitized: Path) -> None:
-    """Else the test above proves nothing: here the checks in Python are by-passed."""
+    """Without this the test above would prove nothing: here the checks in Python are by-passed."""
     code = """
 import ctypes, torch
 from gen3d.kernels.cpu import library
