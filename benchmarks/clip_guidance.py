@@ -46,6 +46,7 @@ from gen3d.guidance.augment import Augmentation
 from gen3d.guidance.clip import ClipGuidance, ClipGuidanceConfig
 from gen3d.language.prompts import load_prompt_list
 from gen3d.priors.shape_prior import ShapePrior
+from gen3d.rendering.backgrounds import before_white
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import render_mesh
 from gen3d.rendering.superquadrics import Superquadrics
@@ -163,7 +164,7 @@ def subject_of(scene: Primitives) -> Subject:
     shapes = Superquadrics(centers, shapes.quats, shapes.sizes * scale, shapes.exponents, shapes.tapers)
     moved = Primitives(shapes, scene.colors, scene.config)
     render = moved.render(held_out_cameras())
-    return Subject(moved.surface_cloud(), (render.rgb + 1 - render.alpha).clamp(0, 1))
+    return Subject(moved.surface_cloud(), before_white(render.rgb, render.alpha))
 
 
 def true_subject(prompt: str) -> Subject:
@@ -186,7 +187,7 @@ def true_subject(prompt: str) -> Subject:
     faces = torch.arange(len(corners), dtype=torch.int32).view(-1, 3)
     colors = (albedo * studio_shading(normals.repeat_interleave(3, 0))).clamp(0, 1)
     rgb, alpha = render_mesh(corners, faces, colors, held_out_cameras(), supersample=2, lighting=None)
-    return Subject(cloud, (rgb + 1 - alpha).clamp(0, 1))
+    return Subject(cloud, before_white(rgb, alpha))
 
 
 def summary(name: str, ranks: list[int]) -> str:

@@ -35,6 +35,7 @@ from gen3d.pipeline.field_views import field_surface
 from gen3d.pipeline.models import Models
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages import best_sample
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.pictures import on_white
 from gen3d.training.view_data import corpus_cameras, premultiplied
 
@@ -49,7 +50,7 @@ TruthOf = Callable[[Tensor], Truth | None]
 def true_views(corpus: Corpus, index: int) -> Truth:
     """Cameras and images [V, 64, 64, 3] on white of a corpus object."""
     views = premultiplied(corpus.array("views")[index])
-    return corpus_cameras(corpus, index), views[..., :3] + 1 - views[..., 3:]
+    return corpus_cameras(corpus, index), before_white(views[..., :3], views[..., 3:])
 
 
 def psnr(draw: Draw, cameras: Cameras, wanted: Tensor) -> float:
@@ -84,7 +85,7 @@ def run(
 
         def draw(cameras: Cameras) -> Tensor:
             rgb, alpha = surface.render(cameras)
-            return (rgb + 1 - alpha).clamp(0, 1)
+            return before_white(rgb, alpha)
 
         return draw
 

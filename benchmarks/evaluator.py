@@ -24,6 +24,7 @@ from gen3d.evaluation.evaluate import held_out_cameras, score_renders
 from gen3d.language.prompts import load_prompt_list
 from gen3d.pipeline.field_views import field_surface
 from gen3d.priors.shape_prior import ShapePrior
+from gen3d.rendering.backgrounds import before_white
 from gen3d.training.view_data import premultiplied
 
 DECODED_GRID = 80
@@ -42,14 +43,14 @@ def object_named(corpus: Corpus, noun: str) -> int | None:
 def true(corpus: Corpus, row: int) -> Tensor:
     """The corpus views of an object on white, [V, 64, 64, 3]."""
     views = premultiplied(corpus.array("views")[row])
-    return views[..., :3] + 1 - views[..., 3:]
+    return before_white(views[..., :3], views[..., 3:])
 
 
 def decoded(prior: ShapePrior, index: int) -> Tensor:
     """Views of the decoded code of a training object on white, from the poses that assets are judged at."""
     surface = field_surface(prior, prior.training.codes[index : index + 1], DECODED_GRID)
     rgb, alpha = surface.render(held_out_cameras())
-    return (rgb + 1 - alpha).clamp(0, 1)
+    return before_white(rgb, alpha)
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ from gen3d.pipeline.models import Models
 from gen3d.pipeline.prompting import CANDIDATES, is_namesake, understand
 from gen3d.pipeline.stages import best_sample
 from gen3d.priors.concepts import Concepts
+from gen3d.rendering.backgrounds import before_white
 
 NEWCOMERS = (
     "a red chair, highly detailed, 8k, octane render, trending on artstation",
@@ -69,7 +70,7 @@ def views(models: Models, text: str, generator: torch.Generator) -> tuple[Tensor
     """Images of the picked sample for `text` on white [V, H, W, 3], and its code [1, K]."""
     code = best_sample(models, models.features(text), RunConfig(prompt=text), generator)
     rgb, alpha = field_surface(models.prior, code, 48).render(held_out_cameras(64))
-    return (rgb + 1 - alpha).clamp(0, 1), code
+    return before_white(rgb, alpha), code
 
 
 def nearest_name(models: Models, prompt: str) -> str:

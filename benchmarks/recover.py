@@ -42,6 +42,7 @@ from gen3d.corpus.split import is_held_out
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.pipeline.fitting import fit_views
 from gen3d.pipeline.outputs import peak_memory
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.initialisers import shape_from_sphere
 from gen3d.representations.table import build
 from gen3d.representations.visual_hull import shape_from_views
@@ -118,7 +119,7 @@ def cameras_of(angles: np.ndarray) -> Cameras:
 
 
 def on_white(rgba: Tensor) -> Tensor:
-    return (rgba[..., :3] + 1 - rgba[..., 3:]).clamp(0, 1)
+    return before_white(rgba[..., :3], rgba[..., 3:])
 
 
 def score(drawn: Tensor, wanted: Tensor) -> tuple[float, float]:

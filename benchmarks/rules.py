@@ -37,6 +37,7 @@ from gen3d.guidance.code import CodeGuidance
 from gen3d.language.prompts import load_prompt_list
 from gen3d.pipeline.field_views import field_surface
 from gen3d.priors.shape_prior import ShapePrior
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.initialisers import shape_from_sphere
 from gen3d.representations.table import build
 
@@ -78,7 +79,7 @@ def looks(prior: ShapePrior, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         blank = torch.ones(len(cameras), cameras.height, cameras.width, 3)
         return blank, torch.zeros_like(blank[..., :1]), torch.ones(2, 96, 96, 3)
     (rgb, alpha), (front, mask) = surface.render(cameras), surface.render(sheet)
-    return (rgb + 1 - alpha).clamp(0, 1), alpha, (front + 1 - mask).clamp(0, 1)
+    return before_white(rgb, alpha), alpha, before_white(front, mask)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:

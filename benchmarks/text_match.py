@@ -35,6 +35,7 @@ from gen3d.language.prompts import load_prompt_list
 from gen3d.pipeline.models import Models
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages import first_scene
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.pictures import on_white, views_of
 from gen3d.runtime.files import slugify
 from gen3d.runtime.progress import LogReporter
@@ -68,7 +69,7 @@ def make(models: Models, config: RunConfig, folder: Path, bare: bool) -> Asset:
     assert scene.code is not None
     name, distance = models.prior.nearest_training_object(scene.code)
     render = views_of(scene.representation, held_out_cameras())
-    images = (render.rgb + 1 - render.alpha).clamp(0, 1)
+    images = before_white(render.rgb, render.alpha)
     sheet = on_white(scene.representation, turntable(4, 96, start=20.0))
     return Asset((images, render.alpha), sheet, {"seconds": seconds, "nearest": name, "distance": distance})
 

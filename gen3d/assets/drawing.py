@@ -16,6 +16,7 @@ from gen3d.assets.surface_mesh import SurfaceMesh
 from gen3d.config.schema import SplatsConfig
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
+from gen3d.rendering.backgrounds import before_white
 from gen3d.rendering.harmonics import MAX_DEGREE
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.mesh import rasterize
@@ -37,14 +38,14 @@ def drawer(asset: SplatCloud | SurfaceMesh) -> Callable[[Cameras], Tensor]:
                 scenes.clear()
                 scenes[cameras.height] = scene_of(asset, cameras.height)
             view = views_of(scenes[cameras.height], cameras)
-            return (view.rgb + 1 - view.alpha).clamp(0, 1)
+            return before_white(view.rgb, view.alpha)
 
         return draw_splats
     mesh_views = MeshViews(asset)
 
     def draw_mesh(cameras: Cameras) -> Tensor:
         rgba = mesh_views(cameras)
-        return (rgba[..., :3] + 1 - rgba[..., 3:]).clamp(0, 1)
+        return before_white(rgba[..., :3], rgba[..., 3:])
 
     return draw_mesh
 

@@ -19,6 +19,7 @@ from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.language.front_door import quoted, shortened
 from gen3d.language.lexicon import names_of, without_colors
 from gen3d.language.phrases import VIEW_TEMPLATE, as_phrase, mentions
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.splats import GaussianSplats
 from gen3d.runtime.files import read_user_text
 from gen3d.runtime.progress import Reporter
@@ -59,7 +60,7 @@ def render_run(folder: Path, cameras: Cameras) -> tuple[Tensor, Tensor]:
         cloud.means, cloud.log_scales, cloud.quats, cloud.opacity_logits, cloud.sh_dc[:, None], cloud.sh_rest
     )
     render = splats.render(cameras)
-    return (render.rgb + 1 - render.alpha).clamp(0, 1), render.alpha
+    return before_white(render.rgb, render.alpha), render.alpha
 
 
 def distractors(prompt: str, gallery: Iterable[str]) -> list[str]:

@@ -150,8 +150,8 @@ class ClipGuidance:
         draws = draw(config.augmentation, len(render.rgb), self.generator)
 
         def see(shown: Render) -> Tensor:
-            crops = apply(composite(shown, background).permute(0, 3, 1, 2), draws, self.towers.image_size)
-            return image_features(self.towers, crops)
+            images = composite(shown.rgb, shown.alpha, background).permute(0, 3, 1, 2)
+            return image_features(self.towers, apply(images, draws, self.towers.image_size))
 
         features = see(render)  # [B crops, D]
         text = self.text if texts is None else texts.repeat_interleave(draws.crops, 0)

@@ -18,7 +18,7 @@ from gen3d.guidance.contract import DiffusionPrior, Draw, Halves, NoisePath, Pre
 from gen3d.guidance.debias import MaskedViews, debiased
 from gen3d.guidance.distillation import distillation_loss
 from gen3d.guidance.gradients import clip_norm, clip_pixels, finite, normalise
-from gen3d.guidance.models.images import LatentCodec, composite, resize
+from gen3d.guidance.models.images import LatentCodec, resize, rgb_of
 from gen3d.guidance.models.texts import TextConditioning
 from gen3d.guidance.perpneg import NEGATIVE_VIEWS, perp_neg, view_negatives
 from gen3d.guidance.refine import refine, refinement_loss, steps_from
@@ -158,7 +158,7 @@ class DiffusionGuidance:
         if prior.channels == 4:
             shown = resize(images.permute(0, 3, 1, 2), prior.resolution)
         else:
-            shown = composite(images, background, prior.resolution)
+            shown = rgb_of(images, background, prior.resolution)
         with torch.no_grad():
             draw = self._draw(prior.encode_image(images, background), cameras, progress)
             target = prior.decode(refine(draw, steps_from(draw.t, self.config.refine_steps))).to(shown)

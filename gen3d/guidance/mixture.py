@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import Halves, NoisePath, Predict, PromptSet
+from gen3d.rendering.backgrounds import composite
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class MixturePrior:
     def encode_image(self, images: Tensor, background: Tensor) -> Tensor:
         """Premultiplied RGBA [B, H, W, 4] -> [B, C, resolution, resolution], averaged over pixels; differentiable."""
         if self.channels == 3:
-            images = images[..., :3] + (1 - images[..., 3:]) * background.to(images)
+            images = composite(images[..., :3], images[..., 3:], background.to(images))
         return F.interpolate(images.permute(0, 3, 1, 2), size=(self.resolution, self.resolution), mode="area")
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Predict, cameras: Cameras | None) -> Halves:

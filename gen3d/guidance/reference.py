@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from gen3d.config.schema import ReferenceConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import OBJECT_RADIUS, Cameras, orbit
+from gen3d.rendering.backgrounds import composite
 from gen3d.rendering.views import Render
 from gen3d.runtime.files import read_user_bytes
 
@@ -104,7 +105,7 @@ def reference_loss(render: Render, reference: ReferenceImage, alpha_weight: floa
     wanted, behind = reference.pixels.to(render.rgb), background.to(render.rgb)
     if not reference.masked:
         behind = torch.ones_like(behind)
-    drawn = render.rgb[0] + (1 - render.alpha[0]) * behind
+    drawn = composite(render.rgb[0], render.alpha[0], behind)
     colors = (drawn - wanted[..., :3] - (1 - wanted[..., 3:]) * behind).square().mean()
     if not reference.masked:
         return colors

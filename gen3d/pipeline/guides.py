@@ -169,7 +169,8 @@ class EncoderGuide(ImageGuide):
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
         from gen3d.guidance.clip import background_of
 
-        return self.guidance.from_views(composite(shown, background_of(shown, self.background, self.generator))).loss
+        background = background_of(shown, self.background, self.generator)
+        return self.guidance.from_views(composite(shown.rgb, shown.alpha, background)).loss
 
 
 class ReferenceGuide(ImageGuide):

@@ -22,6 +22,7 @@ from gen3d.errors import Gen3DError
 from gen3d.evaluation.evaluate import describe_match, held_out_azimuths, held_out_cameras, score_renders
 from gen3d.geometry.cameras import Cameras, turntable
 from gen3d.pipeline.run import Run
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.contract import Representation
 from gen3d.representations.pictures import on_white, views_of
 from gen3d.representations.primitives import Primitives
@@ -143,7 +144,7 @@ def match_scores(run: Run) -> dict[str, Any]:
         return {}
     assert run.scene is not None
     render = views_of(run.scene.representation, held_out_cameras())
-    images = (render.rgb + 1 - render.alpha).clamp(0, 1)
+    images = before_white(render.rgb, render.alpha)
     more: dict[str, Any] = {}
     if run.understood:
         more = {"near_misses": run.understood.near_misses, "undone": run.understood.undone}

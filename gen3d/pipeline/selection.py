@@ -20,6 +20,7 @@ from gen3d.geometry.cameras import orbit
 from gen3d.language.phrases import as_phrase
 from gen3d.pipeline.field_views import field_surface
 from gen3d.priors.shape_prior import ShapePrior
+from gen3d.rendering.backgrounds import before_white
 from gen3d.runtime.paths import packaged_weights
 
 GRID, SIZE, VIEWS, ELEVATION = 56, 64, 4, 20.0
@@ -47,6 +48,6 @@ def match_log_odds(prior: ShapePrior, codes: Tensor, prompt: str, guide: Evaluat
         except Gen3DError:
             continue
         rgb, alpha = surface.render(cameras)
-        views = guide.encode_images((rgb + 1 - alpha).clamp(0, 1))
+        views = guide.encode_images(before_white(rgb, alpha))
         scores[index] = (guide.logit_scale * (texts @ mean_feature(views))).log_softmax(0)[0]
     return scores

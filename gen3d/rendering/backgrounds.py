@@ -13,8 +13,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gen3d.rendering.views import Render
-
 MAX_BLUR = 10.0
 """Largest standard deviation of Dream Fields' blur, in pixels of an image of 224."""
 
@@ -23,9 +21,14 @@ _BAND = 0.1
 _CHECKER_CELLS = (3, 16)
 
 
-def composite(render: Render, background: Tensor) -> Tensor:
-    """The premultiplied render before the background [B or 1, H or 1, W or 1, 3]."""
-    return render.rgb + (1 - render.alpha) * background
+def composite(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """Premultiplied colours [..., 3] with alphas [..., 1] before a background that broadcasts to them."""
+    return rgb + (1 - alpha) * background
+
+
+def before_white(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """Premultiplied colours [..., 3] with alphas [..., 1] before white, as files and judges take them, in 0..1."""
+    return (rgb + 1 - alpha).clamp(0, 1)
 
 
 def solid(color: Tensor | tuple[float, float, float], views: int, height: int, width: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras
+from gen3d.rendering.backgrounds import before_white
 from gen3d.rendering.views import Render
 from gen3d.representations.contract import Representation
 
@@ -15,7 +16,7 @@ VIEWS_AT_ONCE = 4
 def on_white(scene: Representation, cameras: Cameras) -> Tensor:
     """Images [B, H, W, 3] of the scene before white, on the CPU."""
     render = views_of(scene, cameras)
-    return (render.rgb + 1 - render.alpha).clamp(0, 1)
+    return before_white(render.rgb, render.alpha)
 
 
 @torch.no_grad()

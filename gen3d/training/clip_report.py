@@ -12,6 +12,7 @@ from gen3d.corpus.store import Corpus
 from gen3d.encoders.evaluator import Evaluator
 from gen3d.evaluation.metrics import mean_feature, ndcg_at_k, retrieval_rr_at_k, zero_shot_topk
 from gen3d.language.captions import with_article
+from gen3d.rendering.backgrounds import before_white
 from gen3d.training.clip_augment import recolor
 from gen3d.training.clip_data import Palette
 
@@ -84,4 +85,4 @@ def _load(corpus: Corpus, index: int) -> Tensor:
 
 
 def _on_white(rgba: Tensor) -> Tensor:
-    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+    return before_white(rgba[..., :3] * rgba[..., 3:], rgba[..., 3:])

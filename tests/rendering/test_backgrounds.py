@@ -35,8 +35,10 @@ def test_shape_range_and_seed(draw: Callable[[int, int, int, torch.Generator], T
 def test_composite_and_solid() -> None:
     alpha = torch.tensor([0.0, 0.25]).view(1, 1, 2, 1)
     render = Render(alpha * torch.tensor([1.0, 0.0, 0.0]), alpha, alpha)
-    image = backgrounds.composite(render, backgrounds.solid((0.0, 0.0, 0.8), 1, 1, 2))
+    image = backgrounds.composite(render.rgb, render.alpha, backgrounds.solid((0.0, 0.0, 0.8), 1, 1, 2))
     assert torch.allclose(image[0, 0], torch.tensor([[0.0, 0.0, 0.8], [0.25, 0.0, 0.6]]))
+    white = backgrounds.before_white(torch.tensor([0.25, 0.0, 0.9]), torch.tensor([0.25]))
+    assert torch.allclose(white, torch.tensor([1.0, 0.75, 1.0]))
 
 
 def test_a_checkerboard_has_two_colours_in_squares() -> None:

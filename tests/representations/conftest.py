@@ -11,6 +11,7 @@ import trimesh
 
 from gen3d.geometry.cameras import Cameras, random_orbit
 from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.contract import Representation
 from gen3d.representations.shape import Shape
 
@@ -48,7 +49,7 @@ def _psnr(scene: Representation, shape: Shape, cameras: Cameras) -> float:
     rgb, alpha = shape.render(cameras)
     with torch.no_grad():
         render = scene.render(cameras)
-    return -10 * math.log10(((render.rgb + 1 - render.alpha) - (rgb + 1 - alpha)).square().mean().item())
+    return -10 * math.log10((before_white(render.rgb, render.alpha) - before_white(rgb, alpha)).square().mean().item())
 
 
 @pytest.fixture(scope="session")

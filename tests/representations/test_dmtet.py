@@ -12,6 +12,7 @@ from gen3d.config.schema import DmtetConfig, RunConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import random_orbit, turntable
 from gen3d.pipeline.optimizer import make_optimizer
+from gen3d.rendering.backgrounds import before_white
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.topology import Topology
 from gen3d.representations.dmtet import Dmtet, sign_change, smoothness
@@ -47,7 +48,7 @@ def test_the_start_looks_like_the_shape(ball: Shape, extractor: str) -> None:
     cameras = turntable(3, 96)
     rgb, alpha = ball.render(cameras)
     render = make(ball, extractor, 48).render(cameras)
-    error = ((render.rgb + 1 - render.alpha) - (rgb + 1 - alpha)).square().mean()
+    error = (before_white(render.rgb, render.alpha) - before_white(rgb, alpha)).square().mean()
     assert -10 * math.log10(error.item()) > 27
     assert render.normal is not None
     assert (render.normal.norm(dim=-1) <= render.alpha[..., 0] + 1e-4).all()

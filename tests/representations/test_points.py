@@ -12,6 +12,7 @@ from gen3d.config.schema import PointsConfig, RunConfig
 from gen3d.geometry.cameras import turntable
 from gen3d.meshing.level_set import extract_mesh
 from gen3d.pipeline.optimizer import make_optimizer, set_learning_rates
+from gen3d.rendering.backgrounds import before_white
 from gen3d.representations.points import PointCloud
 from gen3d.representations.shape import Shape
 from gen3d.representations.table import build
@@ -34,7 +35,7 @@ def test_the_start_looks_like_the_shape_and_is_closed(ball: Shape) -> None:
     cameras = turntable(3, 128)
     rgb, alpha = ball.render(cameras)
     render = make(ball, 8000).render(cameras)
-    error = ((render.rgb + 1 - render.alpha) - (rgb + 1 - alpha)).square().mean()
+    error = (before_white(render.rgb, render.alpha) - before_white(rgb, alpha)).square().mean()
     assert -10 * math.log10(error.item()) > 21
     assert render.alpha[alpha > 0.999].min() > 0.8
 

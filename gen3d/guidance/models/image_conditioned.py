@@ -18,7 +18,7 @@ from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.base import NetworkPrior, Setup
-from gen3d.guidance.models.images import LatentCodec, composite, resize
+from gen3d.guidance.models.images import LatentCodec, resize, rgb_of
 from gen3d.guidance.models.predictions import scheduler_path
 from gen3d.guidance.models.texts import Condition, Conditions, check_cameras
 from gen3d.guidance.models.unet import ask_unet, unet_codec
@@ -92,7 +92,7 @@ class ImageConditionedPrior(NetworkPrior):
             raise Gen3DError(f"The image encoder of '{self.name}' was freed: load the model again for another image.")
         check_cameras(camera, 1)
         image = image.to(self.device)
-        colors = composite(image[None], image.new_ones(3), self.resolution)
+        colors = rgb_of(image[None], image.new_ones(3), self.resolution)
         size = self.image_encoder.config.image_size
         mean, std = (colors.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
         pixels = ((resize(colors, size) - mean) / std).to(self.image_encoder.dtype)

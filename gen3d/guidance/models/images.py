@@ -10,16 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gen3d.errors import UsageError
+from gen3d.rendering.backgrounds import composite
 
 
-def composite(images: Tensor, background: Tensor, resolution: int) -> Tensor:
+def rgb_of(images: Tensor, background: Tensor, resolution: int) -> Tensor:
     """Premultiplied RGBA [B, H, W, 4] in 0..1 before a background, as RGB [B, 3, resolution, resolution] in 0..1.
 
     background: [3] or [B, H, W, 3]. In fp32, where the images are; shrunk with antialiasing, enlarged bilinearly;
     differentiable. Raises UsageError for images of another form.
     """
     images = check_rgba(images).float()
-    colors = images[..., :3] + (1 - images[..., 3:]) * background.to(images)
+    colors = composite(images[..., :3], images[..., 3:], background.to(images))
     return resize(colors.permute(0, 3, 1, 2), resolution)
 
 
@@ -69,7 +70,7 @@ class PixelCodec:
 
     def encode(self, images: Tensor, background: Tensor) -> Tensor:
         """Encodes renders as `Codec.encode` says."""
-        return to_signed(composite(images, background, self.resolution))
+        return to_signed(rgb_of(images, background, self.resolution))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decodes samples as `Codec.decode` says, clamped."""
@@ -96,7 +97,7 @@ class LatentCodec:
 
     def encode(self, images: Tensor, background: Tensor) -> Tensor:
         """Encodes as `Codec.encode` says: latents of the encoder's mean, or drawn where there is a generator."""
-        mean, deviation = self.posterior(composite(images.to(self.device), background, self.resolution))
+        mean, deviation = self.posterior(rgb_of(images.to(self.device), background, self.resolution))
         latents = mean
         if self.generator is not None:
             # The noise is drawn in fp32 on the CPU, so that one seed gives the same draw in every precision and on
