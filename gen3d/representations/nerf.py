@@ -16,8 +16,8 @@ from gen3d.config.schema import NerfConfig
 from gen3d.rendering.encodings import frequency_encode, hash_encode, hash_resolutions
 from gen3d.representations.network import Network
 from gen3d.representations.shape import Shape
-from gen3d.representations.volume import VolumeScene, raw_density
-from gen3d.representations.volume_fit import fit_to_shape
+from gen3d.representations.volume import VolumeScene
+from gen3d.representations.volume_fit import fitted
 
 FEATURES = 2
 """How many features each level of the hash grid has."""
@@ -43,10 +43,7 @@ class Nerf(VolumeScene):
     @classmethod
     def from_shape(cls, shape: Shape, config: NerfConfig, generator: torch.Generator) -> Nerf:
         """A network that has learned the shape in `config.fit_steps` steps."""
-        scene = cls(config, generator)
-        fit_to_shape(scene, shape, config.fit_steps, raw_density, scene.generator)
-        scene.occupy(shape)
-        return scene
+        return fitted(cls(config, generator), shape, config.fit_steps)
 
     def param_groups(self) -> list[dict[str, Any]]:
         table: dict[str, Any] = {"name": "table", "params": [self.table], "lr": self.config.lr_table}

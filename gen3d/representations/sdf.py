@@ -24,7 +24,7 @@ from gen3d.representations.network import CHUNK, Network
 from gen3d.representations.shape import Shape
 from gen3d.representations.triplane import planes_of
 from gen3d.representations.volume import CELL, VolumeRender, VolumeScene
-from gen3d.representations.volume_fit import fit_to_shape, settle
+from gen3d.representations.volume_fit import fitted, settle
 
 HASH_FEATURES = 2
 PLANE_CHANNELS = 8
@@ -74,9 +74,7 @@ class Sdf(VolumeScene):
     @classmethod
     def from_shape(cls, shape: Shape, config: SdfConfig, generator: torch.Generator) -> Sdf:
         """A field that has learned the shape's distances and lit colours in `config.fit_steps` steps."""
-        scene = cls(config, generator)
-        fit_to_shape(scene, shape, config.fit_steps, _truncated, scene.generator, unit=CELL, rate=FIT_RATE)
-        scene.occupy(shape)
+        scene = fitted(cls(config, generator), shape, config.fit_steps, _truncated, unit=CELL, rate=FIT_RATE)
         settle(scene, shape, config.settle_steps)
         return scene
 

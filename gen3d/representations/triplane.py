@@ -18,8 +18,8 @@ from gen3d.rendering.regularizers import total_variation
 from gen3d.rendering.views import Render
 from gen3d.representations.network import Network
 from gen3d.representations.shape import Shape
-from gen3d.representations.volume import VolumeScene, raw_density
-from gen3d.representations.volume_fit import fit_to_shape
+from gen3d.representations.volume import VolumeScene
+from gen3d.representations.volume_fit import fitted
 
 _START = 0.1  # standard deviation of the features before the fit
 
@@ -41,10 +41,7 @@ class Triplane(VolumeScene):
     @classmethod
     def from_shape(cls, shape: Shape, config: TriplaneConfig, generator: torch.Generator) -> Triplane:
         """Planes and a network that have learned the shape in `config.fit_steps` steps."""
-        scene = cls(config, generator)
-        fit_to_shape(scene, shape, config.fit_steps, raw_density, scene.generator)
-        scene.occupy(shape)
-        return scene
+        return fitted(cls(config, generator), shape, config.fit_steps)
 
     def param_groups(self) -> list[dict[str, Any]]:
         planes: dict[str, Any] = {"name": "planes", "params": [self.planes], "lr": self.config.lr_planes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,9 @@ from torch.nn.functional import huber_loss
 
 from gen3d.geometry.cameras import random_orbit
 from gen3d.representations.shape import Shape
-from gen3d.representations.volume import CELL, VolumeScene
+from gen3d.representations.volume import CELL, VolumeScene, raw_density
+
+Field = TypeVar("Field", bound=VolumeScene)
 
 POOL = 150_000
 """How many points there are at which distances and colours of the shape are looked up."""
@@ -25,29 +27,28 @@ _COLOR_WEIGHT = 10.0
 _RATE_DECAY = 0.05
 
 
-def fit_to_shape(
-    scene: VolumeScene,
+def fitted(
+    scene: Field,
     shape: Shape,
     steps: int,
-    wanted: Callable[[Tensor], Tensor],
-    generator: torch.Generator,
+    wanted: Callable[[Tensor], Tensor] = raw_density,
     unit: float = 1.0,
     rate: float = 4.0,
-) -> None:
-    """Fits what `scene.query` gives at points around the surface and anywhere, by Adam.
+) -> Field:
+    """The scene as a shape: what `scene.query` gives at points around its surface and anywhere is fitted by Adam.
 
     wanted: takes signed distances [N] and returns what `inside` shall be there. unit: an error of it that is large.
     rate: how many times those of the run the learning rates are at first; they fall. Colours are those of the nearest
     vertex. The fit is deterministic: its length is counted in steps, not in seconds.
     """
-    points = fit_points(shape, generator)
+    points = fit_points(shape, scene.generator)
     inside, colors = wanted(shape.distance(points)), shape.nearest_lit(points)
     optimizer = torch.optim.Adam(_groups(scene, rate), betas=(0.9, 0.99), eps=1e-15)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, _RATE_DECAY ** (1 / max(steps, 1)))
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         if len(order) < BATCH:
-            order = torch.randperm(len(points), generator=generator)
+            order = torch.randperm(len(points), generator=scene.generator)
         some, order = order[:BATCH], order[BATCH:]
         drawn, drawn_colors = scene.query(points[some])
         error = huber_loss(drawn / unit, inside[some] / unit)
@@ -56,6 +57,8 @@ def fit_to_shape(
         loss.backward()
         optimizer.step()
         decay.step()
+    scene.occupy(shape)
+    return scene
 
 
 def settle(scene: VolumeScene, shape: Shape, steps: int) -> None:
