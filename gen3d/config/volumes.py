@@ -30,6 +30,29 @@ class VolumeConfig(Section):
 
 
 @dataclass
+class HashGridConfig(VolumeConfig):
+    """What the representations share whose features may lie in a multi-resolution hash grid (Müller et al. 2022)."""
+
+    encoding: Annotated[str, Choices("hash")] = "hash"
+    """What the network sees of a point."""
+    levels: Annotated[int, Bounds(1, 16)] = 8
+    """Levels of the hash grid, from the coarsest to the finest. More levels cover the sizes in between more evenly and
+    take longer."""
+    rows: Annotated[int, Bounds(16, 1 << 24)] = 32768
+    """Rows of the table of each level of the hash grid, of two features each. Larger tables have fewer collisions, and
+    so finer detail, and take more memory."""
+    coarsest: Annotated[int, Bounds(2, 1024)] = 16
+    """Cells along each axis of the first level of the hash grid. Smaller values tie larger regions together."""
+    finest: Annotated[int, Bounds(2, 4096)] = 256
+    """Cells along each axis of the last level of the hash grid; the levels in between grow geometrically. Larger values
+    allow finer detail, and noise."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_order("coarsest", "finest")
+
+
+@dataclass
 class VoxelsConfig(VolumeConfig, key="voxels"):
     """Dense grids of density and colour, coarse to fine (DVGO, Sun et al. 2022)."""
 
@@ -62,23 +85,12 @@ class VoxelsConfig(VolumeConfig, key="voxels"):
 
 
 @dataclass
-class NerfConfig(VolumeConfig, key="nerf"):
+class NerfConfig(HashGridConfig, key="nerf"):
     """A small network on a hash grid (Müller et al. 2022) or on frequencies (NeRF, Mildenhall et al. 2020)."""
 
     encoding: Annotated[str, Choices("hash", "frequency")] = "hash"
     """What the network sees of a point: the features of a multi-resolution hash grid ('hash'), or sines and cosines of
     its coordinates ('frequency'), which are smoother and slower to learn."""
-    levels: Annotated[int, Bounds(1, 16)] = 8
-    """Levels of the hash grid, from the coarsest to the finest. More levels cover the sizes in between more evenly and
-    take longer."""
-    rows: Annotated[int, Bounds(16, 1 << 24)] = 32768
-    """Rows of the table of each level of the hash grid, of two features each. Larger tables have fewer collisions, and
-    so finer detail, and take more memory."""
-    coarsest: Annotated[int, Bounds(2, 1024)] = 16
-    """Cells along each axis of the first level of the hash grid. Smaller values tie larger regions together."""
-    finest: Annotated[int, Bounds(2, 4096)] = 256
-    """Cells along each axis of the last level of the hash grid; the levels in between grow geometrically. Larger values
-    allow finer detail, and noise."""
     bands: Annotated[int, Bounds(1, 12)] = 4
     """Octaves of sines and cosines of the encoding 'frequency'. More of them allow finer detail, and noise."""
     width: Annotated[int, Bounds(4, 256)] = 32
@@ -93,10 +105,6 @@ class NerfConfig(VolumeConfig, key="nerf"):
     lr_network: Annotated[float, Bounds(0, 1)] = 0.002
     """Learning rate of the network's weights, which falls to a tenth of it by the end. Larger values change the whole
     scene faster and may undo it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_order("coarsest", "finest")
 
 
 @dataclass
@@ -125,7 +133,7 @@ class TriplaneConfig(VolumeConfig, key="triplane"):
 
 
 @dataclass
-class SdfConfig(VolumeConfig, key="sdf"):
+class SdfConfig(HashGridConfig, key="sdf"):
     """A signed distance field, volume rendered."""
 
     samples: Annotated[int, Bounds(16, 1024)] = 144
@@ -135,17 +143,7 @@ class SdfConfig(VolumeConfig, key="sdf"):
     encoding: Annotated[str, Choices("hash", "triplane")] = "hash"
     """What the network sees of a point: the features of a multi-resolution hash grid ('hash') or of three planes
     ('triplane')."""
-    levels: Annotated[int, Bounds(1, 16)] = 8
-    """Levels of the hash grid, from the coarsest to the finest. More levels cover the sizes in between more evenly and
-    take longer."""
-    rows: Annotated[int, Bounds(16, 1 << 24)] = 32768
-    """Rows of the table of each level of the hash grid, of two features each. Larger tables have fewer collisions, and
-    so finer detail, and take more memory."""
-    coarsest: Annotated[int, Bounds(2, 1024)] = 16
-    """Cells along each axis of the first level of the hash grid. Smaller values tie larger regions together."""
     finest: Annotated[int, Bounds(2, 4096)] = 160
-    """Cells along each axis of the last level of the hash grid; the levels in between grow geometrically. Larger values
-    allow finer detail, and noise."""
     resolution: Annotated[int, Bounds(4, 2048)] = 96
     """Width and height, in texels, of each plane of the encoding 'triplane', which has eight features a texel. Larger
     values hold finer detail; memory grows with the square."""
@@ -172,7 +170,3 @@ class SdfConfig(VolumeConfig, key="sdf"):
     eikonal: Annotated[float, Bounds(0, 1000)] = 0.02
     """Weight of (|gradient| - 1)^2, which keeps the field one of distances (Gropp et al. 2020). Larger values make it a
     more exact one and hold the shape back."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_order("coarsest", "finest")
