@@ -154,7 +154,7 @@ class Asset:
         write_video(files["video"], (self.render(frames[i : i + 1])[0] for i in range(len(frames))), settings.video_fps)
         files["mesh"], files["splats"] = folder / "mesh.glb", folder / "splats.ply"
         write_glb(files["mesh"], self.surface, self.prompt or "asset")
-        write_splats(files["splats"], **vars(self.dense_splats()))
+        write_splats(files["splats"], self.dense_splats())
         if settings.viewer:
             files["viewer"] = folder / "viewer.html"
             write_viewer(files["viewer"], self.prompt, narrowed(self.splats), self.mesh, trained_size=self.trained_size)
@@ -206,7 +206,7 @@ def sheet_of(images: Tensor) -> np.ndarray:
 
 
 EXPORTS: Mapping[str, Callable[[Asset, Path], object]] = {
-    ".ply": lambda asset, path: write_splats(path, **vars(asset.dense_splats())),
+    ".ply": lambda asset, path: write_splats(path, asset.dense_splats()),
     ".glb": lambda asset, path: write_glb(path, asset.surface, asset.prompt or "asset"),
     ".obj": lambda asset, path: write_obj(path, asset.surface),
 }

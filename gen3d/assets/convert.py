@@ -158,7 +158,7 @@ def _write(asset: Asset, target: Path, options: ConvertOptions, losses: Reading)
         if suffix == ".glb":
             write_splat_glb(target, asset, target.stem)
         else:
-            write_splats(target, **vars(asset), up=options.up or DEFAULT_UP)
+            write_splats(target, asset, up=options.up or DEFAULT_UP)
         return f"{target}: {len(asset.means):,} splats, {extents} ({unit})"
     files = [target]
     if suffix == ".glb":

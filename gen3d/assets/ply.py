@@ -12,10 +12,10 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gen3d.assets.arrays import to_numpy
 from gen3d.assets.axes import UPS, Up, from_y_up, to_y_up
@@ -51,62 +51,32 @@ _ROTATION = tuple(f"rot_{i}" for i in range(4))
 _REST = re.compile(r"f_rest_\d+")
 
 
-def write_splats(
-    path: str | Path,
-    means: Tensor | np.ndarray,
-    quats: Tensor | np.ndarray,
-    log_scales: Tensor | np.ndarray,
-    opacity_logits: Tensor | np.ndarray,
-    sh_dc: Tensor | np.ndarray,
-    sh_rest: Tensor | np.ndarray | None = None,
-    lit: bool = True,
-    widened: float = 0.0,
-    volume: float | None = None,
-    bounds: tuple[float, ...] | None = None,
-    *,
-    up: Up = DEFAULT_UP,
-) -> None:
-    """Writes splats (shapes as in `SplatCloud`, Y up); equal arrays make equal bytes.
+def write_splats(path: str | Path, cloud: SplatCloud, *, up: Up = DEFAULT_UP) -> None:
+    """Writes splats; equal splats make equal bytes.
 
-    lit, widened, volume, bounds: see `SplatCloud`. up: which way is up in the file. A comment says all of them. Raises
+    up: which way is up in the file. A comment says that, and whatever else of the cloud the format leaves open. Raises
     ValueError where the shapes disagree.
     """
-    content = splats_to_bytes(
-        means, quats, log_scales, opacity_logits, sh_dc, sh_rest, lit, widened, volume, bounds, up=up
-    )
+    content = splats_to_bytes(cloud, up=up)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def splats_to_bytes(
-    means: Tensor | np.ndarray,
-    quats: Tensor | np.ndarray,
-    log_scales: Tensor | np.ndarray,
-    opacity_logits: Tensor | np.ndarray,
-    sh_dc: Tensor | np.ndarray,
-    sh_rest: Tensor | np.ndarray | None = None,
-    lit: bool = True,
-    widened: float = 0.0,
-    volume: float | None = None,
-    bounds: tuple[float, ...] | None = None,
-    *,
-    up: Up = DEFAULT_UP,
-) -> bytes:
+def splats_to_bytes(cloud: SplatCloud, *, up: Up = DEFAULT_UP) -> bytes:
     """The content of the file that `write_splats` writes."""
-    count = len(to_numpy(means, (None, 3), "means"))
-    rest = None if sh_rest is None else to_numpy(sh_rest, (count, None, 3), "sh_rest")
-    if rest is not None:
-        _sh_degree(rest.shape[1] * 3)
-    arrays = [
-        to_numpy(means, (count, 3), "means"), to_numpy(quats, (count, 4), "quats"),
-        to_numpy(log_scales, (count, 3), "log_scales"), to_numpy(opacity_logits, (count,), "opacity_logits"),
-        to_numpy(sh_dc, (count, 3), "sh_dc"),
-    ]  # fmt: skip
-    tensors = [torch.from_numpy(array) for array in arrays]
-    cloud = SplatCloud(
-        tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], None if rest is None else torch.from_numpy(rest),
-        lit, widened, volume, bounds,
-    )  # fmt: skip
+    count = len(to_numpy(cloud.means, (None, 3), "means"))
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "means": (count, 3), "quats": (count, 4), "log_scales": (count, 3), "opacity_logits": (count,),
+        "sh_dc": (count, 3), "sh_rest": (count, None, 3),
+    }  # fmt: skip
+    if cloud.sh_rest is None:
+        del shapes["sh_rest"]
+    checked: dict[str, Any] = {
+        name: torch.from_numpy(to_numpy(getattr(cloud, name), shape, name)) for name, shape in shapes.items()
+    }
+    if cloud.sh_rest is not None:
+        _sh_degree(cloud.sh_rest.shape[1] * 3)
+    cloud = replace(cloud, **checked)
     turned = moved_splats(cloud, from_y_up(up))
     rows = np.zeros((count, 0), np.float32)
     if turned.sh_rest is not None:

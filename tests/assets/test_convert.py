@@ -101,7 +101,7 @@ def test_far_away_assets_are_framed_and_come_back_to_their_place(files: Path, tm
     )  # fmt: skip
     from gen3d.assets.ply import write_splats
 
-    write_splats(tmp_path / "far.ply", **vars(moved))
+    write_splats(tmp_path / "far.ply", moved)
     image = views(tmp_path / "far.ply")
     assert 0.1 < float((image.amin(-1) < 0.9).float().mean()) < 0.6
     convert(tmp_path / "far.ply", tmp_path / "far.glb", ConvertOptions(faces=1000, texture_size=0))

@@ -20,7 +20,7 @@ import trimesh
 from PIL import Image
 
 from gen3d.assets.glb import glb_bytes
-from gen3d.assets.ply import write_splats
+from gen3d.assets.ply import SplatCloud, write_splats
 from gen3d.assets.read import read_asset
 from gen3d.errors import Gen3DError, UsageError
 
@@ -50,7 +50,8 @@ def a_ply(folder: Path) -> bytes:
     generator = torch.Generator().manual_seed(0)
     sizes = {"means": (20, 3), "quats": (20, 4), "log_scales": (20, 3), "opacity_logits": (20,), "sh_dc": (20, 3)}
     columns = {name: torch.randn(*shape, generator=generator) for name, shape in sizes.items()}
-    write_splats(folder / "valid.ply", **columns, sh_rest=torch.randn(20, 3, 3, generator=generator))
+    cloud = SplatCloud(**columns, sh_rest=torch.randn(20, 3, 3, generator=generator), lit=True)
+    write_splats(folder / "valid.ply", cloud)
     return (folder / "valid.ply").read_bytes()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ def random_splats(count: int, rest: int | None) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     shapes = [(count, 3), (count, 4), (count, 3), (count,), (count, 3)] + ([(count, rest, 3)] if rest else [])
     return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def cloud_of(splats: list[torch.Tensor], **more: Any) -> SplatCloud:
+    return SplatCloud(*splats[:5], splats[5] if len(splats) > 5 else None, **{"lit": True, **more})
 
 
 def half_turn(quats: torch.Tensor) -> torch.Tensor:
@@ -49,8 +54,8 @@ def table_of(content: bytes) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_round_trip(tmp_path: Path, rest: int | None, count: int, up: Up) -> None:
     splats = random_splats(count, rest)
-    write_splats(tmp_path / "a.ply", *splats, up=up)
-    write_splats(tmp_path / "b.ply", *splats, up=up)
+    write_splats(tmp_path / "a.ply", cloud_of(splats), up=up)
+    write_splats(tmp_path / "b.ply", cloud_of(splats), up=up)
     assert_close(read_splats(tmp_path / "a.ply"), splats)
     assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ply", "b.ply"]
@@ -62,7 +67,7 @@ def test_harmonics_above_degree_3_are_dropped(
     tmp_path: Path, count: int, up: Up, caplog: pytest.LogCaptureFixture
 ) -> None:
     *splats, rest = random_splats(count, 24)
-    write_splats(tmp_path / "a.ply", *splats, rest, up=up)
+    write_splats(tmp_path / "a.ply", cloud_of([*splats, rest]), up=up)
     assert_close(read_splats(tmp_path / "a.ply"), [*splats, rest[:, :15]])
     # What is turned loses them when it is written.
     assert ("harmonics above degree 3 (of 4) were dropped" in caplog.text) == (up == "y")
@@ -70,7 +75,8 @@ def test_harmonics_above_degree_3_are_dropped(
 
 def test_the_header_tells_what_the_format_leaves_open(tmp_path: Path) -> None:
     splats = random_splats(2, None)
-    write_splats(tmp_path / "a.ply", *splats, lit=False, widened=0.0125, volume=0.25, up="z")
+    cloud = cloud_of(splats, lit=False, widened=0.0125, volume=0.25)
+    write_splats(tmp_path / "a.ply", cloud, up="z")
     comment = b"\ncomment gen3d up=z light=none widened=0.0125 volume=0.25\n"
     assert comment in (tmp_path / "a.ply").read_bytes()
     cloud = read_splats(tmp_path / "a.ply")
@@ -83,7 +89,7 @@ def test_the_header_tells_what_the_format_leaves_open(tmp_path: Path) -> None:
 
 def test_layout_is_that_of_3dgs(tmp_path: Path) -> None:
     splats = random_splats(2, 3)
-    write_splats(tmp_path / "a.ply", *splats)
+    write_splats(tmp_path / "a.ply", cloud_of(splats))
     content = (tmp_path / "a.ply").read_bytes()
     assert content.startswith(
         b"ply\nformat binary_little_endian 1.0\ncomment gen3d up=-y light=studio\nelement vertex 2\n"
@@ -105,29 +111,27 @@ def test_layout_is_that_of_3dgs(tmp_path: Path) -> None:
 def test_gsplat_writes_the_same_values(tmp_path: Path, rest: int) -> None:
     """gsplat's exporter, column by column by name; it leaves out the normals, which are zero here."""
     exporter = pytest.importorskip("gsplat.exporter")
-    means, quats, scales, logits, dc, *more = random_splats(9, rest)
+    written = random_splats(9, rest)
+    means, quats, scales, logits, dc, *more = written
     sh_rest = more[0] if rest else torch.zeros(9, 0, 3)
     content = exporter.export_splats(means, scales, quats, logits, dc[:, None], sh_rest, format="ply")
     (tmp_path / "theirs.ply").write_bytes(content)
-    write_splats(tmp_path / "ours.ply", means, quats, scales, logits, dc, sh_rest if rest else None, up="y")
+    write_splats(tmp_path / "ours.ply", cloud_of(written), up="y")
     ours, theirs = table_of((tmp_path / "ours.ply").read_bytes()), table_of(content)
     assert [name for name in ours if name not in ("nx", "ny", "nz")] == list(theirs)
     for name, column in theirs.items():
         np.testing.assert_array_equal(ours[name], column, err_msg=name)
     # It does not turn what it is given, and says nothing of it: such files are taken to have Y down.
-    written = [means, quats, scales, logits, dc, *more]
     assert_close(read_splats(tmp_path / "theirs.ply", up="y"), written)
     read = read_splats(tmp_path / "theirs.ply")
     torch.testing.assert_close(read.means, means * torch.tensor([-1.0, -1.0, 1.0]))
-    write_splats(
-        tmp_path / "back.ply", read.means, read.quats, read.log_scales, read.opacity_logits, read.sh_dc, read.sh_rest
-    )
+    write_splats(tmp_path / "back.ply", read)
     assert_close(read_splats(tmp_path / "back.ply", up="y"), written)
 
 
 def test_trimesh_reads_the_columns(tmp_path: Path) -> None:
-    means, quats, scales, logits, dc, rest = random_splats(5, 8)
-    write_splats(tmp_path / "a.ply", means, quats, scales, logits, dc, rest)
+    means, quats, scales, logits, _, rest = splats = random_splats(5, 8)
+    write_splats(tmp_path / "a.ply", cloud_of(splats))
     foreign = trimesh.load(tmp_path / "a.ply")
     np.testing.assert_allclose(foreign.vertices, means.numpy() * [-1, -1, 1], atol=1e-6)
     columns = foreign.metadata["_ply_raw"]["vertex"]["data"]
@@ -169,7 +173,7 @@ def test_reads_other_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_reads_text_and_big_endian(tmp_path: Path, end: str) -> None:
     splats = random_splats(4, 3)
-    write_splats(tmp_path / "a.ply", *splats)
+    write_splats(tmp_path / "a.ply", cloud_of(splats))
     header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")
     rows = np.frombuffer(body, "<f4").reshape(4, -1)
     text = header.decode().replace("binary_little_endian", "ascii").replace("\n", end) + "end_header" + end
@@ -189,7 +193,7 @@ def test_splats_that_are_not_finite_are_left_out(tmp_path: Path, caplog: pytest.
         good[row] = False
     splats[1][4] = 0  # no rotation at all
     good[4] = False
-    write_splats(tmp_path / "a.ply", *splats, up="y")
+    write_splats(tmp_path / "a.ply", cloud_of(splats), up="y")
     assert_close(read_splats(tmp_path / "a.ply"), [part[good] for part in splats])
     assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
         "it was read without 3 splats that are not finite."
@@ -197,7 +201,7 @@ def test_splats_that_are_not_finite_are_left_out(tmp_path: Path, caplog: pytest.
 
 
 def good_bytes(tmp_path: Path) -> bytes:
-    write_splats(tmp_path / "good.ply", *random_splats(4, 3))
+    write_splats(tmp_path / "good.ply", cloud_of(random_splats(4, 3)))
     return (tmp_path / "good.ply").read_bytes()
 
 
@@ -236,7 +240,7 @@ def test_refuses_missing_files_and_wrong_shapes(tmp_path: Path) -> None:
         read_splats(tmp_path / "none.ply")
     means, quats, scales, opacities, dc = random_splats(3, None)
     with pytest.raises(ValueError, match="'quats' has the shape"):
-        write_splats(tmp_path / "x.ply", means, quats[:2], scales, opacities, dc)
+        write_splats(tmp_path / "x.ply", cloud_of([means, quats[:2], scales, opacities, dc]))
     with pytest.raises(ValueError, match="12 values of f_rest fit no degree of spherical harmonics"):
-        write_splats(tmp_path / "x.ply", means, quats, scales, opacities, dc, torch.zeros(3, 4, 3))
+        write_splats(tmp_path / "x.ply", cloud_of([means, quats, scales, opacities, dc, torch.zeros(3, 4, 3)]))
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gen3d.assets.ply import write_splats
+from gen3d.assets.ply import SplatCloud, write_splats
 from gen3d.cli import evaluate as command
 from gen3d.config.load import dump_config
 from gen3d.config.schema import RunConfig
@@ -59,7 +59,8 @@ def run_folder(tmp_path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     rotations = torch.tensor([1.0, 0, 0, 0]).expand(300, 4)
-    write_splats(folder / "splats.ply", points, rotations, torch.full((300, 3), -2.3), torch.full((300,), 4.0), colors)
+    sizes, opacities = torch.full((300, 3), -2.3), torch.full((300,), 4.0)
+    write_splats(folder / "splats.ply", SplatCloud(points, rotations, sizes, opacities, colors, None, lit=True))
     (folder / "config.yaml").write_text(dump_config(RunConfig(prompt="a red disc")))
     return folder
 
