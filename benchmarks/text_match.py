@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gen3d.assets.images import contact_sheet, write_png
-from gen3d.config.load import dump_config, load_config, stages_of
+from gen3d.config.load import dump_config, load_stages
 from gen3d.config.schema import RunConfig
 from gen3d.encoders.evaluator import Evaluator, load_gallery
 from gen3d.evaluation.evaluate import evaluate_runs, held_out_cameras, table
@@ -50,16 +50,16 @@ class Asset:
     facts: dict[str, Any]
 
 
-def make(models: Models, config: RunConfig, folder: Path, bare: bool) -> Asset:
+def make(models: Models, stages: list[RunConfig], folder: Path, bare: bool) -> Asset:
     """Makes one asset; `folder` gets its config.yaml, by which it is known."""
-    began = time.perf_counter()
+    config, began = stages[0], time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     if bare:
         config = replace(config, candidates=1, prior=replace(config.prior, candidates=1))
         generator = torch.Generator().manual_seed(config.seed)
         scene = first_scene(models, models.features(config.prompt), config, generator)
     else:
-        run = Run(stages_of(config), models)
+        run = Run(stages, models)
         for _ in run.events():
             pass
         assert run.scene is not None
@@ -120,9 +120,9 @@ def main() -> None:
         out = args.out / ("bare" if bare else "asset")
         assets: dict[Path, Asset] = {}
         for prompt in prompts:
-            config = load_config(None, args.overrides, args.preset, prompt=prompt, seed=args.seed)
+            stages = load_stages(None, args.overrides, args.preset, prompt=prompt, seed=args.seed)
             folder = out / slugify(prompt)
-            assets[folder] = make(models, config, folder, bare)
+            assets[folder] = make(models, stages, folder, bare)
             facts = assets[folder].facts
             print(f"{facts['seconds']:5.1f} s  {prompt}  (nearest: {facts['nearest']}, {facts['distance']:.2f})")
         report = evaluate(evaluator, gallery, prompts, assets)

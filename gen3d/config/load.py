@@ -44,7 +44,6 @@ __all__ = [
     "load_yaml",
     "parse_config",
     "parse_stages",
-    "stages_of",
     "suggest",
 ]
 
@@ -110,7 +109,9 @@ def load_stages(
     stages: list[RunConfig] = []
     while pending:
         if len(stages) == MAX_STAGES:
-            raise _too_many()
+            raise UsageError(
+                f"The configuration has more than {MAX_STAGES} stages, or they form a circle: see its 'then'."
+            )
         own, number = pending.pop(0), len(stages) + 1
         carried |= {key: given for key, given in own.items() if key.partition(".")[0] in CARRIED_ON}
         stages.append(_build_stage(carried | own | _for_stage(wanted, number) | whole, number, path, wanted))
@@ -122,21 +123,6 @@ def load_stages(
             path = find_config(following)
             pending = file_layers(path)
     _check_numbers(wanted, len(stages))
-    return stages
-
-
-def stages_of(config: RunConfig) -> list[RunConfig]:
-    """`config` and the configurations that it hands over to, in order, each from its file alone, with what a run has
-    once. Overrides of later stages are not known here: use `load_stages` where they are.
-
-    Raises UsageError for a stage that cannot be read, and for more than `MAX_STAGES`, as where stages form a circle.
-    """
-    stages = [config]
-    while stages[-1].then:
-        if len(stages) == MAX_STAGES:
-            raise _too_many()
-        kept = {key: getattr(config, key) for key in WHOLE_RUN}
-        stages.append(load_config(stages[-1].then, (), None, **kept))
     return stages
 
 
@@ -212,7 +198,3 @@ def _check_numbers(wanted: Layer, stages: int) -> None:
         if number is not None and number > stages:
             there = "only one stage" if stages == 1 else f"{stages} stages"
             raise UsageError(f"'{key}' in {given.source} is for stage {number}, but the configuration has {there}.")
-
-
-def _too_many() -> UsageError:
-    return UsageError(f"The configuration has more than {MAX_STAGES} stages, or they form a circle: see its 'then'.")

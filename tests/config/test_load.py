@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen3d.batch.jobs import load_batch
-from gen3d.config.load import dump_config, is_override, list_configs, load_config, parse_config, stages_of
+from gen3d.config.load import dump_config, is_override, list_configs, load_config, load_stages, parse_config
 from gen3d.config.schema import ClipConfig, RunConfig, all_settings
 from gen3d.errors import UsageError
 
@@ -35,7 +35,7 @@ def test_every_shipped_config_loads() -> None:
     assert next(iter(names)) == "default"
     assert all(names.values())
     for name in names:
-        stages = stages_of(load_config(name, [], prompt="a chair"))
+        stages = load_stages(name, prompt="a chair")
         # A stage carries the name of its recipe, so that all of them write to one folder.
         assert all(load_config(stage.then).recipe == stage.recipe for stage in stages if stage.then)
 
@@ -232,16 +232,9 @@ def test_explicit_arguments_do_not_change_the_defaults() -> None:
     assert dataclasses.asdict(RunConfig()) == before
 
 
-def test_stages_in_a_circle_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(f"then: {tmp_path}/b.yaml\n")
-    (tmp_path / "b.yaml").write_text(f"then: {tmp_path}/a.yaml\noptimization: {{steps: 7}}\n")
-    with pytest.raises(UsageError, match="form a circle"):
-        stages_of(load_config(str(tmp_path / "a.yaml"), [], prompt="a chair"))
-
-
 def test_a_stage_keeps_prompt_and_seed(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("representation: mesh\n")
-    first, second = stages_of(load_config(None, [], prompt="a chair", seed=5, then=str(tmp_path / "b.yaml")))
+    first, second = load_stages(None, prompt="a chair", seed=5, then=str(tmp_path / "b.yaml"))
     assert first.then
     assert not second.then
     assert (second.prompt, second.seed, second.representation) == ("a chair", 5, "mesh")

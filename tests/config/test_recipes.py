@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gen3d.config import load as config_io
-from gen3d.config.load import list_configs, list_recipes, load_config
+from gen3d.config.load import list_configs, list_recipes, load_stages
 from gen3d.config.schema import RunConfig
 from gen3d.pipeline.session import run_in_folder
 from gen3d.priors.shape_prior import ShapePrior
@@ -53,7 +52,7 @@ def test_the_mini_twin_runs_all_its_stages(
     name: str, tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ShapePrior, "load", staticmethod(lambda folder=None: tiny_prior))
-    stages = config_io.stages_of(load_config(name, [], prompt="a red ball", out=str(tmp_path)))
+    stages = load_stages(name, prompt="a red ball", out=str(tmp_path))
     run = RunFolder.create(str(tmp_path), name, "a red ball")
     with StopFlag() as stop:
         files = run_in_folder([small(stage) for stage in stages], run, LogReporter(), stop).files

@@ -26,7 +26,6 @@ from gen3d.config.load import (
     load_stages,
     parse_config,
     parse_stages,
-    stages_of,
 )
 from gen3d.config.schema import RunConfig, all_settings
 from gen3d.config.section import Setting
@@ -248,7 +247,11 @@ def test_stages_in_a_circle_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_without_overrides_the_stages_are_those_of_their_files(name: str) -> None:
-    assert load_stages(name, prompt="a chair", seed=3) == stages_of(load_config(name, prompt="a chair", seed=3))
+    stages = load_stages(name, prompt="a chair", seed=3)
+    once = {key: getattr(stages[0], key) for key in WHOLE_RUN}
+    names = [name, *(stage.then for stage in stages[:-1])]
+    assert stages == [load_config(each, **once) for each in names]
+    assert not stages[-1].then
     assert load_stages(name)[0] == load_config(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from gen3d.assets.read import read_splats
-from gen3d.config.load import load_config, stages_of
+from gen3d.config.load import load_config, load_stages
 from gen3d.config.representations import REPRESENTATIONS
 from gen3d.config.schema import RunConfig, SplatsConfig
 from gen3d.errors import Gen3DError, UsageError
@@ -39,10 +40,12 @@ def small_config(tmp_path: Path, tiny_prior: ShapePrior, monkeypatch: pytest.Mon
     return load_config(None, SMALL, prompt="a red ball", out=str(tmp_path))
 
 
-def run_once(config: RunConfig, reporter: LogReporter | None = None) -> tuple[RunFolder, dict[str, Path]]:
+def run_once(
+    config: RunConfig, reporter: LogReporter | None = None, then: Sequence[RunConfig] = ()
+) -> tuple[RunFolder, dict[str, Path]]:
     run = RunFolder.create(config.out, config.recipe, config.prompt)
     with StopFlag() as stop:
-        result = run_in_folder(stages_of(config), run, reporter or LogReporter(), stop)
+        result = run_in_folder([config, *then], run, reporter or LogReporter(), stop)
     assert result.summary
     return run, result.files
 
@@ -150,7 +153,7 @@ def test_a_stop_exports_what_there_is(small_config: RunConfig) -> None:
     run = RunFolder.create(small_config.out, small_config.recipe, small_config.prompt)
     with StopFlag() as stop:
         stop.set()
-        files = run_in_folder(stages_of(small_config), run, LogReporter(), stop).files
+        files = run_in_folder([small_config], run, LogReporter(), stop).files
     assert files["splats"].is_file()
     assert files["mesh"].is_file()
 
@@ -219,8 +222,11 @@ def test_stages_hand_the_scene_over(small_config: RunConfig, tmp_path: Path) -> 
         "representation: points\npoints: {count: 600}\noptimization: {steps: 3, resolution: 32, views_per_step: 2}\n"
         "field_views: {grid: 24, views: 6}\nexport: {image_size: 48, video_size: 32, video_frames: 4, mesh_grid: 32}\n"
     )
-    small_config.then, small_config.optimization.steps = str(second), 3
-    _, files = run_once(small_config)
+    first, *then = load_stages(
+        None, [*SMALL, f"then={second}", "stage1.optimization.steps=3", "stage2.optimization.steps=3"],
+        prompt="a red ball", out=str(tmp_path),
+    )  # fmt: skip
+    _, files = run_once(first, then=then)
     metrics = json.loads(files["metrics"].read_text())
     assert metrics["representation"] == "points"
     assert metrics["mesh"]["iou"] > 0.8

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gen3d.assets.read import read_splats
-from gen3d.config.load import load_config, stages_of
+from gen3d.config.load import load_stages
 from gen3d.errors import UsageError
 from gen3d.pipeline.events import Event, StepEvent
 from gen3d.pipeline.models import Models
@@ -87,7 +87,7 @@ def test_a_broken_step_never_reaches_the_asset(name: str, how: str, tiny_prior: 
     models = Models()
     models.prior = tiny_prior
     settings = [*SMALL, *KINDS[name], f"optimization.steps={STEPS}"]
-    stages = stages_of(load_config(None, settings, prompt="a red ball"))
+    stages = load_stages(None, settings, prompt="a red ball")
     folder, reporter = RunFolder.create(tmp_path, "mini", "a ball"), Listening()
     sabotage = Sabotage(how, {5, STEPS})
     with StopFlag() as stop:
@@ -107,7 +107,7 @@ def test_a_scene_that_vanishes_again_and_again_ends_as_it_began(tiny_prior: Shap
     models = Models()
     models.prior = tiny_prior
     prune = ["splats.prune_opacity=1", "splats.densify_every=4", "splats.densify_from=1", "splats.densify_until=1"]
-    stages = stages_of(load_config(None, [*SMALL, *prune, "optimization.steps=40"], prompt="a red ball"))
+    stages = load_stages(None, [*SMALL, *prune, "optimization.steps=40"], prompt="a red ball")
     run = Run(stages, models)
     said = [event.text for event in run.events() if hasattr(event, "text")]
     assert run.scene is not None
@@ -118,7 +118,7 @@ def test_a_scene_that_vanishes_again_and_again_ends_as_it_began(tiny_prior: Shap
 def test_what_fails_on_a_healthy_scene_is_not_tried_again(tiny_prior: ShapePrior) -> None:
     models = Models()
     models.prior = tiny_prior
-    stages = stages_of(load_config(None, [*SMALL, "regularizers.orientation=1"], prompt="a red ball"))
+    stages = load_stages(None, [*SMALL, "regularizers.orientation=1"], prompt="a red ball")
     with pytest.raises(UsageError, match="orientation"):
         list(Run(stages, models).events())
 
@@ -126,7 +126,7 @@ def test_what_fails_on_a_healthy_scene_is_not_tried_again(tiny_prior: ShapePrior
 def test_only_what_was_seen_to_render_is_remembered(tiny_prior: ShapePrior) -> None:
     models = Models()
     models.prior = tiny_prior
-    stages = stages_of(load_config(None, [*SMALL, "optimization.steps=60"], prompt="a red ball"))
+    stages = load_stages(None, [*SMALL, "optimization.steps=60"], prompt="a red ball")
     run, seen = Run(stages, models), {}
     for event in run.events():
         if isinstance(event, StepEvent):
