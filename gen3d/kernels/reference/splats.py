@@ -127,7 +127,8 @@ def rasterize(
     screen_grads: Tensor,
     views_seen: Tensor,
 ) -> Rendered:
-    """All B views, [B, H, W, ...]; arguments as of `rendering.splats.rasterize_gaussians`.
+    """Draws all B views, [B, H, W, ...]. The Gaussians and cameras are those of `rendering.splats.rasterize_gaussians`,
+    and lie on one device.
 
     screen_grads: [N], gains the norms of the screen-space gradients in the backward pass. views_seen: [N], gains 1 for
     every view in which a Gaussian is drawn.
@@ -166,8 +167,7 @@ def rasterize_tiled(
 ) -> Rendered:
     """One view, each 16x16 tile with the Gaussians that can reach it.
 
-    screen_grads: [N], gains the norm of the screen-space gradient in the backward pass. views_seen: [N], gains 1 for
-    every Gaussian drawn.
+    screen_grads, views_seen: gain what `rasterize` says, where they are given.
     """
     seen = project_gaussians(means, quats, scales, opacities, cameras, view)
     _watch(seen, cameras, screen_grads)
