@@ -40,6 +40,28 @@ float inverse_length(const float* normal) {
   return 1.0f / std::max(length, kShortest);
 }
 
+// A point as it is lit.
+struct Point {
+  const float* position;  // [3], and behind it the normal and, where they are not apart, the colours
+  const float* color;
+  float inverse;  // of the normal's length
+  float unit[3];
+  float light;
+};
+
+// Point `n` of surface [N, width] and colors [N, channels] or null; `slope` as for `Lights::on`.
+Point lit(const float* surface, int32_t width, const float* colors, int32_t channels, int64_t n, const Lights& lights,
+          float* slope) {
+  Point point;
+  point.position = surface + n * width;
+  point.color = colors ? colors + n * channels : point.position + kGeometry;
+  const float* normal = point.position + 3;
+  point.inverse = inverse_length(normal);
+  for (int k = 0; k < 3; ++k) point.unit[k] = normal[k] * point.inverse;
+  point.light = lights.on(point.unit, slope);
+  return point;
+}
+
 }  // namespace
 }  // namespace gen3d
 
@@ -54,17 +76,15 @@ GEN3D_API void gen3d_surface_shade(int64_t points, int32_t width, int32_t channe
   const Lights studio = {light_count, lights, ambient};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t n = 0; n < points; ++n) {
-    const float *position = surface + n * width, *normal = position + 3;
-    const float* color = colors ? colors + n * channels : position + kGeometry;
-    float *out = values + n * (channels + kChannels), *unit = out + channels + 2;
-    const float inverse = inverse_length(normal);
-    for (int k = 0; k < 3; ++k) unit[k] = normal[k] * inverse;
-    const float light = studio.on(unit, nullptr);
-    for (int c = 0; c < channels; ++c) out[c] = color[c] * light;
+    const Point point = lit(surface, width, colors, channels, n, studio, nullptr);
+    float* out = values + n * (channels + kChannels);
+    for (int c = 0; c < channels; ++c) out[c] = point.color[c] * point.light;
     const double* axis = axis_of(projections, pixels[n], area);
+    const float* position = point.position;
     out[channels] = 1.0f;
     const double depth = axis[0] * position[0] + axis[1] * position[1] + axis[2] * position[2] + axis[3];
     out[channels + 1] = static_cast<float>(depth);
+    std::copy(point.unit, point.unit + 3, out + channels + 2);
   }
 }
 
@@ -79,29 +99,25 @@ GEN3D_API void gen3d_surface_shade_backward(int64_t points, int32_t width, int32
   const Lights studio = {light_count, lights, ambient};
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t n = 0; n < points; ++n) {
-    const float *position = surface + n * width, *normal = position + 3;
-    const float* color = colors ? colors + n * channels : position + kGeometry;
+    float slope[3] = {};
+    const Point point = lit(surface, width, colors, channels, n, studio, slope);
     const float *grad = values_grad + n * (channels + kChannels), *normal_grad = grad + channels + 2;
     float* out = surface_grad + n * width;
     float* color_out = colors ? colors_grad + n * channels : out + kGeometry;
-    const float inverse = inverse_length(normal);
-    float unit[3], slope[3] = {};
-    for (int k = 0; k < 3; ++k) unit[k] = normal[k] * inverse;
-    const float light = studio.on(unit, slope);
     float light_grad = 0.0f;
     for (int c = 0; c < channels; ++c) {
-      light_grad += grad[c] * color[c];
-      color_out[c] = grad[c] * light;
+      light_grad += grad[c] * point.color[c];
+      color_out[c] = grad[c] * point.light;
     }
     const double* axis = axis_of(projections, pixels[n], area);
     float unit_grad[3], along = 0.0f;
     for (int k = 0; k < 3; ++k) {
       out[k] = static_cast<float>(axis[k]) * grad[channels + 1];
       unit_grad[k] = normal_grad[k] + light_grad * slope[k];
-      along += unit_grad[k] * unit[k];
+      along += unit_grad[k] * point.unit[k];
     }
-    if (inverse * kShortest >= 1.0f) along = 0.0f;  // divided by a constant
-    for (int k = 0; k < 3; ++k) out[3 + k] = (unit_grad[k] - along * unit[k]) * inverse;
+    if (point.inverse * kShortest >= 1.0f) along = 0.0f;  // divided by a constant
+    for (int k = 0; k < 3; ++k) out[3 + k] = (unit_grad[k] - along * point.unit[k]) * point.inverse;
     if (colors) std::fill(out + kGeometry, out + width, 0.0f);  // channels that nothing reads
   }
 }
