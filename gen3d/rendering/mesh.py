@@ -40,8 +40,9 @@ def rasterize(
     indices out of range and on vertices that are not finite.
     """
     vertices = torch.as_tensor(vertices).detach().to(torch.float32).contiguous()
-    faces = torch.as_tensor(faces).detach().to(vertices.device, torch.int32).contiguous()
+    faces = torch.as_tensor(faces).detach()
     _check_mesh(vertices, faces)
+    faces = faces.to(vertices.device, torch.int32).contiguous()
     projections = cameras.to(vertices.device).projections()
     kernels = dispatch.kernels("raster", vertices)
     return MeshFragments(*kernels.rasterize(vertices, faces, projections, cameras.width, cameras.height, near))

@@ -133,6 +133,8 @@ def test_bad_meshes_are_refused() -> None:
     vertices, faces = square(0.0)
     with pytest.raises(ValueError, match=r"outside 0\.\.3"):
         rasterize(vertices, faces + 1, camera)
+    with pytest.raises(ValueError, match=r"outside 0\.\.3"):  # 2^32 + 1 is 1 in 32 bits
+        rasterize(vertices, faces.long() + (1 << 32), camera)
     with pytest.raises(ValueError, match=r"\[V, 3\]"):
         rasterize(vertices[:, :2], faces, camera)
     with pytest.raises(ValueError, match=r"\[F, 3\]"):
