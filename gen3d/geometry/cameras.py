@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gen3d.errors import UsageError
+
 DEFAULT_FOV = 40.0
 """Vertical field of view in degrees of the corpus renders and of every default recipe."""
 
@@ -60,7 +62,12 @@ class Cameras:
         return (self.intrinsics.double() @ self.viewmats().double()[:, :3]).contiguous()
 
     def resized(self, width: int, height: int) -> Cameras:
-        """The same views on another pixel grid."""
+        """The same views on another pixel grid. Raises UsageError for a grid without pixels."""
+        for size in ((self.width, self.height), (width, height)):
+            if min(size) < 1:
+                raise UsageError(
+                    f"Cameras cannot have {size[0]} x {size[1]} pixels: give a width and a height of at least 1."
+                )
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
         return Cameras(self.c2w, self.intrinsics * scale[:, None], width, height)
 

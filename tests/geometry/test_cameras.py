@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gen3d.config.schema import OptimizationConfig
+from gen3d.errors import UsageError
 from gen3d.geometry.cameras import DEFAULT_FOV, DEFAULT_RADIUS, Cameras, look_at, orbit, random_orbit, turntable
 
 
@@ -132,6 +134,17 @@ def test_resized_cameras_see_the_same_field_of_view() -> None:
     assert torch.allclose(again.intrinsics[0, :2, 2], torch.tensor([64.0, 48.0]))
     middle = [part[0, part.shape[1] // 2 - 1 : part.shape[1] // 2 + 1].mean((0, 1)) for part in corners]
     assert torch.allclose(*middle, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(0, 32), (32, 0), (-4, 4)])
+def test_cameras_without_pixels_are_refused(size: tuple[int, int]) -> None:
+    cameras = off_axis()
+    with pytest.raises(
+        UsageError, match=rf"cannot have {size[0]} x {size[1]} pixels: give a width"
+    ):
+        cameras.resized(*size)
+    with pytest.raises(UsageError, match="at least 1"):
+        dataclasses.replace(cameras, width=size[0], height=size[1]).resized(8, 8)
 
 
 def test_a_slice_of_cameras_is_cameras() -> None:
