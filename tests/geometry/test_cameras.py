@@ -139,9 +139,7 @@ def test_resized_cameras_see_the_same_field_of_view() -> None:
 @pytest.mark.parametrize("size", [(0, 32), (32, 0), (-4, 4)])
 def test_cameras_without_pixels_are_refused(size: tuple[int, int]) -> None:
     cameras = off_axis()
-    with pytest.raises(
-        UsageError, match=rf"cannot have {size[0]} x {size[1]} pixels: give a width"
-    ):
+    with pytest.raises(UsageError, match=rf"cannot have {size[0]} x {size[1]} pixels: give a width"):
         cameras.resized(*size)
     with pytest.raises(UsageError, match="at least 1"):
         dataclasses.replace(cameras, width=size[0], height=size[1]).resized(8, 8)
