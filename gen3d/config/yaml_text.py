@@ -23,7 +23,7 @@ def load_yaml(path: Path, kind: str) -> object:
 
 
 def load_documents(path: Path, kind: str) -> list[object]:
-    """As `load_yaml`, of a file that may hold several documents, with a line `---` before each but the first."""
+    """The contents of a YAML file of several documents, with a line `---` before each but the first; see `load_yaml`."""
     return parse_documents(read_user_text(path, MAX_CONFIG_BYTES, kind), str(path))
 
 
@@ -101,9 +101,15 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would take for numbers."""
+    """Quotes the texts that `_Loader` would take for numbers, and escapes the line breaks that PyYAML reads as spaces."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if _BREAKS.search(text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+_Dumper.add_representer(str, _Dumper.represent_text)
 _EXPONENT_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+")
 for _yaml_class in (_Loader, _Dumper):
     _yaml_class.add_implicit_resolver(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gen3d.batch.jobs import load_batch
@@ -163,7 +163,9 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
 @st.composite
 def configs(draw: st.DrawFn) -> RunConfig:
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-    values: dict[str, Any] = {"prompt": draw(texts | st.sampled_from(["1e-3", "yes", "null", "1:30", "- a", "~"]))}
+    values: dict[str, Any] = {
+        "prompt": draw(texts | st.sampled_from(["1e-3", "yes", "null", "1:30", "- a", "~", "\x85", "a\u2028b"]))
+    }
     for key, setting in all_settings().items():
         ordered = key.endswith(("_min", "_max", "count", "grid", "coarsest", "finest", "views_together"))
         if setting.kind in (int, float) and setting.bounds and not ordered:
@@ -173,6 +175,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
 
 
 @settings(deadline=None)
+@example(RunConfig(prompt="a\x85\u2029"))
 @given(configs())
 def test_dumped_config_loads_back_equal(config: RunConfig) -> None:
     assert parse_config(dump_config(config)) == config
