@@ -29,7 +29,7 @@ from PIL import Image
 
 WIDTH, HEIGHT = 900, 700
 TIMEOUT = 120.0  # seconds, of which software rendering of 30000 splats takes one or two for a frame
-BACKGROUND = np.array([236, 235, 232])  # of the page
+BACKGROUND = np.array([236, 235, 232])  # the page's own
 MIN_COVER, MAX_COVER = 0.02, 0.7  # share of the page that an asset may take
 MIN_CHANGE = 0.01  # share of the pixels that a drag has to change
 MIN_AGREEMENT = 0.75  # IoU of the silhouettes of splats and mesh

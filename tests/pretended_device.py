@@ -97,7 +97,7 @@ class PretendedTensor(Tensor):
         return super().to(*args, **kwargs)
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # type: ignore[override]
-        """In C++ it would make tensors without values, as "meta" has none."""
+        """Makes a tensor with values, which C++ would not, as "meta" has none."""
         made = torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
         return made.requires_grad_(requires_grad)
 

@@ -20,7 +20,7 @@ from gen3d.runtime.files import replacing
 _DIGITS = 7
 """Significant digits of positions, beyond those that say how far from the origin the mesh lies."""
 
-_SAME_COLOR = 2  # of 255: what rounding alone makes of one colour
+_SAME_COLOR = 2  # steps of 255, which rounding alone makes of one colour
 
 _ENDINGS = {MIME["PNG"]: ".png", MIME["JPEG"]: ".jpg"}
 

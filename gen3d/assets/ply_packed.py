@@ -48,7 +48,7 @@ def unpacked(ply: Ply, reading: Reading) -> dict[str, np.ndarray]:
 
 
 def _shares(words: np.ndarray, bits: tuple[int, ...]) -> np.ndarray:
-    """[N, C] in 0..1 of numbers of so many bits side by side, the first in the highest bits."""
+    """Shares [N, C] in 0..1 of numbers of so many bits side by side, the first in the highest bits."""
     shift, columns = sum(bits), []
     for width in bits:
         shift -= width

@@ -32,7 +32,7 @@ LEAST_WIDTH = 0.6
 TUNNEL = 3
 """Cells that the radius of a handle's hole measures at least."""
 
-_HALF = math.log(2)  # of an optical depth: half of the light comes through
+_HALF = math.log(2)  # the optical depth through which half of the light comes
 _VALUES = 1 << 20
 _REACH = 3.0  # standard deviations
 _LARGEST_REACH = 12
@@ -126,8 +126,8 @@ def without_tunnels(inside: np.ndarray, radius: int) -> np.ndarray:
 
 
 def optical_depths(splats: GaussianSplats, size: int) -> Tensor:
-    """[size, size, size] (z, y, x) at the cell centres of [-1, 1]^3: the sum of -log(1 - opacity * exp(-r^2 / 2)) over
-    the Gaussians, each widened to `LEAST_WIDTH` cells.
+    """The optical depths [size, size, size] (z, y, x) at the cell centres of [-1, 1]^3: the sum of -log(1 - opacity *
+    exp(-r^2 / 2)) over the Gaussians, each widened to `LEAST_WIDTH` cells.
     """
     cell = 2 / size
     widths = splats.scales.clamp(min=LEAST_WIDTH * cell)

@@ -6,7 +6,7 @@ import math
 
 
 def linear(start: float, end: float, progress: float) -> float:
-    """From `start` at progress 0 to `end` at progress 1."""
+    """The value on the way from `start` at progress 0 to `end` at progress 1."""
     return start + (end - start) * min(max(progress, 0.0), 1.0)
 
 

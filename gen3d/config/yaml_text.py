@@ -23,7 +23,7 @@ def load_yaml(path: Path, kind: str) -> object:
 
 
 def load_documents(path: Path, kind: str) -> list[object]:
-    """The contents of a YAML file of several documents, with a line `---` before each but the first; see `load_yaml`."""
+    """The contents of a YAML file of several documents, divided by lines `---`; arguments as of `load_yaml`."""
     return parse_documents(read_user_text(path, MAX_CONFIG_BYTES, kind), str(path))
 
 
@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would take for numbers, and escapes the line breaks that PyYAML reads as spaces."""
+    """Quotes the texts that `_Loader` would take for numbers, and escapes line breaks that PyYAML reads as spaces."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         style = '"' if _BREAKS.search(text) else None

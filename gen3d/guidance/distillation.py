@@ -1,4 +1,4 @@
-"""From the gradient that a rule gives to a loss, the same for codes and for images."""
+"""Turns the gradient that a rule gives into a loss, the same for codes and for images."""
 
 from __future__ import annotations
 

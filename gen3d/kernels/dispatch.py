@@ -108,7 +108,7 @@ OPERATIONS: dict[str, tuple[Backend, ...]] = {
     "lattice": (_native("volume"), _torch("volume")),
     "hash": (_native("volume", hash_on_cpu), _torch("volume")),
 }
-"""For each operation its backends, the preferred ones first; the last one takes everything.
+"""The backends of each operation, the preferred ones first; the last one takes everything.
 
 splat: rasterising Gaussians. surface: interpolating, shading and antialiasing what is seen of a mesh, with gradients.
 raster: which triangle each pixel sees. composite: blending samples along rays. march: placing them in occupied cells.
@@ -138,6 +138,6 @@ def kernels(operation: str, *tensors: Tensor, backend: str = "auto") -> ModuleTy
 
 
 def backends_on(device: torch.device | str) -> dict[str, list[str]]:
-    """For each operation the names of the backends that work for float32 tensors on `device`; the first is taken."""
+    """The names of each operation's backends that work for float32 tensors on `device`; the first is taken."""
     one = torch.zeros(1, 1, 1, device=device)
     return {name: [each.name for each in backends if each.usable((one, one))] for name, backends in OPERATIONS.items()}

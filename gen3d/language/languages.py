@@ -184,7 +184,7 @@ def _entries(kind: str) -> list[tuple[str, str, str, bool]]:
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> dict[str, dict[str, bool]]:
-    """By word and language: whether it is a word that tells, not a small one."""
+    """A table by word and language of whether it is a word that tells, not a small one."""
     table: dict[str, dict[str, bool]] = {}
     for kind in ("things", "colors"):
         for code, form, _, sure in _entries(kind):

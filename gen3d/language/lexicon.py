@@ -1,4 +1,4 @@
-"""From catalogue names to the nouns people use, and the (colour, noun) pairs that training must not see.
+"""Turns catalogue names into the nouns people use, and knows the (colour, noun) pairs that training must not see.
 
 The words themselves stand in `lexicon.yaml` and `heldout_pairs.yaml` beside this file.
 """
@@ -156,7 +156,7 @@ def _lexicon() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _names_by_first() -> dict[str, frozenset[str]]:
-    """By the first name of an entry: the names in all entries that begin with it."""
+    """A table by the first name of an entry of the names in all entries that begin with it."""
     lexicon = _lexicon()
     found: dict[str, set[str]] = {}
     for entry in (*lexicon["nouns"].values(), *lexicon["models"].values()):

@@ -35,8 +35,9 @@ _WANTS_MORE = frozenset("shot view mesh turntable".split())
 
 @dataclass(frozen=True)
 class Styled:
-    """tokens: what is left, as written; signs that separate phrases are kept. style: what was set aside, in order,
-    without repetitions. negative: what a picture should not show. emoji: pictures among the letters.
+    """A prompt without its style. tokens: what is left, as written; signs that separate phrases are kept. style: what
+    was set aside, in order, without repetitions. negative: what a picture should not show. emoji: pictures among the
+    letters.
     """
 
     tokens: tuple[str, ...]

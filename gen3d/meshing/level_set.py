@@ -1,4 +1,4 @@
-"""From a scalar field to a closed, coloured mesh that looks like the renders it came with.
+"""Turns a scalar field into a closed, coloured mesh that looks like the renders it came with.
 
 The level set is not a setting: it is the one whose silhouettes agree best with the given ones.
 """

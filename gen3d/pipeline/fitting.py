@@ -98,7 +98,7 @@ def fit_views(
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Without end: indices [size] of views, round after round of all in another order."""
+    """Batches without end: indices [size] of views, round after round of all in another order."""
     order = torch.empty(0, dtype=torch.long)
     size = min(size, count)
     while True:

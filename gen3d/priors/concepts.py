@@ -36,8 +36,8 @@ class Concepts:
         self.words, self.names, self.features = set(words), names, features
 
     def check(self, prompt: str, features: Tensor) -> Unknown | None:
-        """None when every content word of `prompt` was seen in training; `features` [768] are the prompt's, on any
-        device.
+        """What is unknown; None when every content word of `prompt` was seen in training; `features` [768] are the
+        prompt's, on any device.
         """
         unknown = [word for word in content_words(prompt) if not self.knows(word)]
         if not unknown:

@@ -83,7 +83,7 @@ def _norm(points: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _planar_norm(a: Tensor, b: Tensor, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(|a|^p + |b|^p)^(1/p) and its derivatives by a and b; scaled by the larger, so that no power overflows."""
+    """The norm (|a|^p + |b|^p)^(1/p) and its derivatives by a and b, scaled by the larger, lest a power overflows."""
     u, v = a.abs().clamp_min(_TINY), b.abs().clamp_min(_TINY)
     largest = torch.maximum(u, v).detach()
     u, v = u / largest, v / largest

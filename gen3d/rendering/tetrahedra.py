@@ -20,7 +20,7 @@ TET_EDGES = tuple(combinations(range(4), 2))
 
 @dataclass(frozen=True)
 class Lattice:
-    """(cells + 1)^3 vertices of cells^3 cubes in [-1, 1]^3, counted z, y, x with x the fastest.
+    """A lattice of (cells + 1)^3 vertices of cells^3 cubes in [-1, 1]^3, counted z, y, x with x the fastest.
 
     Corner k of a cube lies at its lowest corner plus (k & 1, k >> 1 & 1, k >> 2) in x, y, z.
     """

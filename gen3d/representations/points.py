@@ -61,7 +61,7 @@ class PointCloud(torch.nn.Module):
 
     @property
     def colors(self) -> Tensor:
-        """[N, 3] in 0..1."""
+        """The lit colours [N, 3] in 0..1."""
         return self.color_logits.sigmoid()
 
     def param_groups(self) -> list[dict[str, Any]]:

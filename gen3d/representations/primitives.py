@@ -41,11 +41,11 @@ BURIED_SOFTNESS = 0.01
 _GRID_POINTS = 1 << 15
 _LEAST_AREA = 1e-12
 _SHARP = 1e-4  # stands for no blend at all
-_FARTHEST = 2.0  # times the blend: how far a vertex moves at most
-_REACH, _FAR = 6.0, 1e3  # times the blend: where another primitive no longer counts; its distance from there on
+_FARTHEST = 2.0  # how many times the blend a vertex moves at most
+_REACH, _FAR = 6.0, 1e3  # times the blend from which on another primitive does not count, and its distance then
 _LEAST_STEP = 0.05
 _FRONT = 3.0  # one over the share of a vertex' own primitive below which it is behind a seam
-_LEAST_SLOPE = 0.25  # of the union along a normal; where it is less, the vertex is inside a corner
+_LEAST_SLOPE = 0.25  # slope of the union along a normal, below which a vertex is inside a corner
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Primitives(torch.nn.Module):
 
     outputs = frozenset({"rgb", "alpha", "depth", "normal"})
 
-    directions: Tensor  # of the tessellation's template, as its faces
+    directions: Tensor  # those of the tessellation's template, as are its faces
     template_faces: Tensor
 
     def __init__(self, shapes: Superquadrics, colors: Tensor, config: PrimitivesConfig) -> None:

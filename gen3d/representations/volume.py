@@ -39,7 +39,7 @@ CELL = 2 / 96
 """The length, in world units, in which densities are counted."""
 
 SLOPE = 4.0
-"""By how much a raw density grows per `CELL` from the surface of a first shape inwards."""
+"""How much a raw density grows per `CELL` from the surface of a first shape inwards."""
 
 RAW_LIMIT = 8.0
 """Raw densities of a first shape stay between minus this, where nothing is to be seen, and this."""
@@ -311,7 +311,7 @@ class VolumeScene(torch.nn.Module):
         return filled
 
     def _hollowness(self) -> Tensor:
-        """By how much, on the mean, the field deep inside lies below `firm`. A network that is pulled at its surface
+        """The mean amount by which the field deep inside lies below `firm`. A network that is pulled at its surface
         changes everywhere, and nothing else would hold it there.
         """
         from scipy import ndimage

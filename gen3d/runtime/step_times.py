@@ -55,7 +55,9 @@ class StepTimes:
         return (self.total - scene) / self.total if self.total > 0 else 0.0
 
     def report(self) -> dict[str, Any]:
-        """For metrics.json: `steps`, `seconds_per_step`, `guidance_share` and `shares` of the parts, largest first."""
+        """What metrics.json says: `steps`, `seconds_per_step`, `guidance_share` and `shares` of the parts, largest
+        first.
+        """
         total = self.total
         parts = sorted(((s, part) for part, s in self.seconds.items() if part != REST), reverse=True)
         return {

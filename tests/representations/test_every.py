@@ -64,7 +64,7 @@ def snowman(color: tuple[float, float, float] = (0.8, 0.2, 0.2)) -> Shape:
 def test_the_loss_falls_below_half(
     name: str, ball_of: Callable[..., Shape], learn: Callable[[Representation, Shape, int], list[float]]
 ) -> None:
-    """From a small red ball to a larger blue one, by three views a step."""
+    """A small red ball becomes a larger blue one, by three views a step."""
     config = small(name)
     steps, haste = STEPS_AND_HASTE.get(name, (40, 6))
     settings = getattr(config, name)

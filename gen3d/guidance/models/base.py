@@ -76,7 +76,7 @@ class NetworkPrior(ABC):
 
     @torch.no_grad()
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Any, cameras: Cameras | None = None) -> Halves:
-        """Both halves in one batched call of the network. Raises as `conditions`."""
+        """Predicts both halves in one batched call of the network. Raises as `conditions` does."""
         condition = self.conditions(conditioning, len(noisy), cameras).joined()
         return named(self.denoise(stack(noisy, noisy), t.repeat(len(HALVES)), condition))
 

@@ -1,4 +1,4 @@
-"""From renders to what a prior diffuses, and back: in latents by a VAE's encoder, or in pixels."""
+"""Turns renders into what a prior diffuses, and back: in latents by a VAE's encoder, or in pixels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def from_signed(images: Tensor) -> Tensor:
 
 
 class Codec(Protocol):
-    """From renders to what a prior diffuses, and back. resolution: side of the images in pixels."""
+    """Turns renders into what a prior diffuses, and back. resolution: side of the images in pixels."""
 
     resolution: int
 

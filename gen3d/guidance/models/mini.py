@@ -82,7 +82,7 @@ class MiniViewPrior:
     def predict(
         self, noisy: Tensor, t: Tensor, conditioning: TextConditioning, cameras: Cameras | None = None
     ) -> Halves:
-        """Both halves in one batched call. Raises UsageError without cameras."""
+        """Predicts both halves in one batched call. Raises UsageError without cameras."""
         if cameras is None:
             raise UsageError("gen3d's view prior needs the camera of each view.")
         weights = self.model.null_text  # what the network is asked goes where its parameters are

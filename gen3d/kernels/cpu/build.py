@@ -176,7 +176,7 @@ def build(folder: Path, extra_flags: Sequence[str] = ()) -> list[Path]:
             target = folder / library_name(isa)
             if error:
                 logger.warning("The %s kernels were left out: %s", isa, error)
-                target.unlink(missing_ok=True)  # that of older sources
+                target.unlink(missing_ok=True)  # it is that of older sources
                 continue
             os.replace(Path(scratch) / target.name, target)
             built.append(target)

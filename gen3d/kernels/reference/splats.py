@@ -185,7 +185,7 @@ def rasterize_tiled(
         ]
         members = [
             [row[(high[row, 0] >= x) & (low[row, 0] < x + TILE)] for x in range(0, cameras.width, TILE)] for row in rows
-        ]  # per tile, the ids within `seen`, near to far
+        ]  # the ids within `seen` of each tile, near to far
     pairs = TILE * TILE * sum(len(ids) for row in members for ids in row)
     blend: Callable[..., Tensor] = _composite
     if torch.is_grad_enabled() and 10 * pairs * means.element_size() > SAVED_BYTES_LIMIT:
