@@ -99,14 +99,18 @@ def _cuda(name: str) -> Backend:
     return Backend(name, f"gen3d.kernels.{name}", by_cuda(f"gen3d.kernels.{name}"))
 
 
+def _triton(module: str) -> Backend:
+    return Backend("triton", f"gen3d.kernels.triton.{module}", by_cuda(f"gen3d.kernels.triton.{module}"))
+
+
 OPERATIONS: dict[str, tuple[Backend, ...]] = {
     "splat": (_native("splats"), _cuda("gsplat"), _torch("splats")),
     "surface": (_native("surface"), _cuda("nvdiffrast"), _torch("surface")),
     "raster": (_native("mesh"), _torch("mesh")),
-    "composite": (_native("volume"), _cuda("nerfacc"), _torch("volume")),
-    "march": (_native("volume"), _torch("volume")),
-    "lattice": (_native("volume"), _torch("volume")),
-    "hash": (_native("volume", hash_on_cpu), _torch("volume")),
+    "composite": (_native("volume"), _cuda("nerfacc"), _triton("volume_composite"), _torch("volume")),
+    "march": (_native("volume"), _triton("volume_march"), _torch("volume")),
+    "lattice": (_native("volume"), _triton("volume_lattice"), _torch("volume")),
+    "hash": (_native("volume", hash_on_cpu), _triton("volume_hash"), _torch("volume")),
 }
 """The backends of each operation, the preferred ones first; the last one takes everything.
 

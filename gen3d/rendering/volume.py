@@ -69,7 +69,7 @@ def composite_field(
     gradients. Returns out [R, 4] (colours, then distances), alpha [R] and weights [N], as `composite` does.
     """
     chosen = dispatch.choose("composite", outputs, t, delta, backend="torch" if reference else "auto")
-    if chosen.name == "native":
+    if chosen.name in ("native", "triton"):
         blended: tuple[Tensor, Tensor, Tensor] = chosen.load().composite_field(
             outputs, t, delta, offsets, gain, density
         )

@@ -39,6 +39,8 @@ def some(device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[torch
 def test_every_backend_has_the_functions_of_its_operation(operation: str) -> None:
     assert dispatch.OPERATIONS[operation][-1].usable(some())
     for backend in dispatch.OPERATIONS[operation]:
+        if backend.name == "triton":
+            pytest.importorskip("triton")
         module = backend.load()
         assert all(callable(getattr(module, name)) for name in FUNCTIONS[operation])
         if backend.name not in ("native", "torch"):
@@ -118,8 +120,16 @@ def test_a_module_that_is_missing_does_not_work() -> None:
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UsageError, match="splat backend 'metal' is unknown; use auto, native, gsplat or torch"):
         dispatch.choose("splat", *some(), backend="metal")
-    with pytest.raises(UsageError, match="march backend 'gsplat' is unknown; use auto, native or torch"):
+    with pytest.raises(UsageError, match="march backend 'gsplat' is unknown; use auto, native, triton or torch"):
         dispatch.choose("march", *some(), backend="gsplat")
+
+
+def test_triton_takes_the_cpu_in_its_interpreter_only() -> None:
+    pytest.importorskip("triton")
+    rays, cells = torch.zeros(1, 3), torch.ones(4, 4, 4, dtype=torch.bool)
+    kernels = dispatch.kernels("march", rays, backend="triton")
+    with pytest.raises(UsageError, match="take CUDA tensors, not cpu: use the march backend 'auto', or set TRITON_INT"):
+        kernels.march(rays, rays, cells, cells, 0.1, torch.zeros(1))
 
 
 def test_libraries_for_cuda_refuse_the_cpu() -> None:

@@ -93,15 +93,17 @@ def check_integers(name: str, tensor: Tensor) -> None:
     )
 
 
-def check_hash_grid(points: Tensor, table: Tensor, resolutions: tuple[int, ...], features: tuple[int, ...]) -> None:
+def check_hash_grid(
+    points: Tensor, table: Tensor, resolutions: tuple[int, ...], features: tuple[int, ...] | range
+) -> None:
     """Raises UsageError for what is no hash grid. features: how many a level may have."""
     check_shape("points", points, (None, 3))
     check_shape("rows of the hash table", table, (len(resolutions), None, None))
     rows, width = table.shape[1:]
+    allowed = f"1 to {max(features)}" if isinstance(features, range) else ", ".join(map(str, features))
     require(
         1 <= rows <= MAX_COUNT and width in features,
-        f"A level of a hash grid has at least one row of {', '.join(map(str, features))} features, "
-        f"not {rows} of {width}.",
+        f"A level of a hash grid has at least one row of {allowed} features, not {rows} of {width}.",
     )
     for cells in resolutions:
         require(1 <= cells <= MAX_SIDE, f"A level of a hash grid has 1 to {MAX_SIDE} cells a side, not {cells}.")
@@ -139,13 +141,14 @@ def check_offsets(name: str, offsets: Tensor, count: int) -> None:
 def check_march(
     origins: Tensor, directions: Tensor, occupied: Tensor, coarse: Tensor, step: float, jitter: Tensor
 ) -> None:
+    """Whether rays and the cells that they cross fit together, and lie on one device."""
     check_shape("origins of the rays", origins, (None, 3))
     check_shape("directions of the rays", directions, (len(origins), 3))
     check_shape("shifts of the rays", jitter, (len(origins),))
     for cells in (occupied, coarse):
         require(
-            cells.dtype == torch.bool and cells.device.type == "cpu",
-            f"Occupied cells are boolean and on the CPU, not {cells.dtype} on {cells.device}.",
+            cells.dtype == torch.bool and cells.device == origins.device,
+            f"Occupied cells are boolean and on the device of the rays, not {cells.dtype} on {cells.device}.",
         )
         check_shape("occupied cells", cells, (len(cells),) * 3)
     sides = len(occupied), len(coarse)

@@ -288,7 +288,7 @@ def test_occupied_cells_are_boolean_cubes() -> None:
     rays = torch.zeros(1, 3), torch.ones(1, 3)
     with pytest.raises(UsageError, match="occupied cells have the shape"):
         kernels.march(*rays, slab, cube, 0.1, torch.zeros(1))
-    with pytest.raises(UsageError, match=r"boolean and on the CPU, not torch\.float32"):
+    with pytest.raises(UsageError, match=r"boolean and on the device of the rays, not torch\.float32"):
         kernels.march(*rays, cube.float(), cube, 0.1, torch.zeros(1))
     with pytest.raises(UsageError, match="shifts of the rays"):
         kernels.march(*rays, cube, cube, 0.1, torch.zeros(0))
