@@ -147,8 +147,8 @@ class PretendedCuda(TorchDispatchMode):
         self._stack.enter_context(_patched())
         self._stack.enter_context(_NoDriver())
         # What was found out about the real devices of this machine says nothing about the pretended ones, nor back.
-        dispatch.works.cache_clear()
-        self._stack.callback(dispatch.works.cache_clear)
+        dispatch.defect.cache_clear()
+        self._stack.callback(dispatch.defect.cache_clear)
         super().__enter__()
         return self
 

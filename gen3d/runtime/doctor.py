@@ -29,7 +29,8 @@ PROBE_TIMEOUT = 120
 kernels as well.
 """
 
-# Torch and the kernels are tried in a process of their own: a broken binary may end a process without an exception.
+# Torch and the kernels are tried in a process of their own: a broken binary may end a process without an exception. The
+# libraries for CUDA are tried last, one after another, and each answer is a line: what comes after an end is missing.
 _PROBE = """
 import json, warnings
 answer = {}
@@ -50,7 +51,17 @@ try:
         answer["kernels_error"] = str(caught[-1].message)
 except Exception as error:
     answer["kernels_error"] = f"{type(error).__name__}: {error}"
-print(json.dumps(answer))
+print(json.dumps(answer), flush=True)
+from gen3d.kernels import dispatch
+from importlib.util import find_spec
+gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+for device in ["cpu", *gpus]:
+    for operation in dispatch.OPERATIONS:
+        line = {"operation": operation, "device": device, "troubles": None}
+        print(json.dumps(line), flush=True)
+        line["troubles"] = dispatch.troubles(operation, device)
+        line["missing"] = [name for name in line["troubles"] if name not in ("native", "torch") and not find_spec(name)]
+        print(json.dumps(line), flush=True)
 """
 
 
@@ -96,6 +107,7 @@ def collect(out: str | Path = "outputs") -> list[Check]:
         check_device(probe),
         check_threads(probe, os.environ),
         check_kernels(probe),
+        *check_operations(probe),
         check_ffmpeg(),
         check_weights(packaged_weights()),
         check_text_encoder(),
@@ -125,19 +137,42 @@ def table(checks: Sequence[Check]) -> Table:
 
 
 def probe_machine() -> dict[str, Any]:
-    """What torch and the native kernels say, asked in a process of their own."""
+    """What torch and the native kernels say, asked in a process of their own; and under "operations", by operation and
+    device, what keeps each backend from computing: None where nothing does, and nothing at all without an answer.
+    """
+    reason = ""
     try:
         answer = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_TIMEOUT, check=False
         )
-        result = json.loads(answer.stdout.strip().rpartition("\n")[2])
-        return result if isinstance(result, dict) else {}
-    except subprocess.TimeoutExpired:
+        result = _read_answers(answer.stdout)
+        if "threads" in result or "torch_error" in result:
+            return result
+        reason = f"importing it ended Python (exit code {answer.returncode})"
+    except subprocess.TimeoutExpired as error:
+        said = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout or ""
         slow = f"no answer within {PROBE_TIMEOUT} s: the disk may be slow or cold, so try once more"
-        return {"torch_slow": slow, "kernels_slow": slow}
-    except (OSError, ValueError) as error:
+        return {"torch_slow": slow, "kernels_slow": slow} | _read_answers(said)
+    except OSError as error:
         reason = f"importing it ended Python ({type(error).__name__})"
     return {"torch_error": reason, "kernels_error": reason}
+
+
+def _read_answers(text: str) -> dict[str, Any]:
+    """The lines of the probe in one; lines that are not its own, as libraries may print, are left out."""
+    found: dict[str, Any] = {"operations": {}}
+    for line in text.splitlines():
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(answer, dict):
+            continue
+        if "operation" in answer:
+            found["operations"].setdefault(answer["operation"], {})[answer["device"]] = answer
+        else:
+            found |= answer
+    return found
 
 
 def check_torch(probe: Mapping[str, Any]) -> Check:
@@ -171,6 +206,36 @@ def check_kernels(probe: Mapping[str, Any]) -> Check:
     detail = str(probe.get("kernels_error") or "switched off by GEN3D_KERNELS")
     hint = "rendering 10 to 50 times faster: install g++ or clang++ and run 'python -m gen3d.kernels.cpu.build'"
     return Check("native kernels", "missing", detail, hint)
+
+
+def check_operations(probe: Mapping[str, Any]) -> list[Check]:
+    """For each operation the backend that computes it on every device, and why those that it prefers do not."""
+    return [_check_operation(name, devices) for name, devices in probe.get("operations", {}).items()]
+
+
+def _check_operation(operation: str, devices: Mapping[str, Mapping[str, Any]]) -> Check:
+    taken, reasons, ended = [], [], False
+    for device, answer in devices.items():
+        troubles: Mapping[str, str | None] | None = answer["troubles"]
+        if troubles is None:
+            taken.append(f"{device}: no answer")
+            reasons.append(f"trying the libraries on {device} ended Python, or took longer than {PROBE_TIMEOUT} s")
+            ended = True
+            continue
+        backend = next(name for name, trouble in troubles.items() if trouble is None)
+        taken.append(f"{device}: {backend}")
+        passed_over = list(troubles.items())[: list(troubles).index(backend)]
+        where = "" if device == "cpu" else f" on {device}"
+        # That the kernels of the other kind of device are not for this one goes without saying.
+        reasons += [f"{name}: {trouble}{where}" for name, trouble in passed_over if not str(trouble).endswith(" only")]
+    if list(devices) == ["cpu"] and not ended:
+        taken.append("no CUDA device")
+        answer = devices["cpu"]
+        libraries = [name for name in answer["troubles"] if name not in ("native", "torch")]
+        reasons += [
+            f"{name}: {'not installed' if name in answer['missing'] else 'no CUDA device'}" for name in libraries
+        ]
+    return Check(f"{operation} kernels", "broken" if ended else "ok", ", ".join(taken), "; ".join(reasons))
 
 
 def check_ffmpeg() -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -53,7 +54,9 @@ def test_the_cpu_computes_float32_natively(operation: str) -> None:
     assert dispatch.choose(operation, *some()).name == "native"
     assert dispatch.choose(operation, *some(dtype=torch.float64)).name == "torch"
     assert dispatch.choose(operation, *some(), backend="torch").name == "torch"
-    assert dispatch.backends_on("cpu")[operation] == ["native", "torch"]
+    troubles = dispatch.troubles(operation, "cpu")
+    assert [name for name, trouble in troubles.items() if trouble is None] == ["native", "torch"]
+    assert {trouble for trouble in troubles.values() if trouble} <= {"takes CUDA tensors only"}
 
 
 @needs_kernels
@@ -64,7 +67,10 @@ def test_hash_grids_of_unusual_width_are_left_to_torch() -> None:
 @pytest.mark.parametrize("operation", dispatch.OPERATIONS)
 def test_on_cuda_torch_stands_in_for_libraries_that_do_not_work(operation: str, pretended_cuda: None) -> None:
     assert dispatch.choose(operation, *some("cuda:0")).name == "torch"
-    assert dispatch.backends_on("cuda:1")[operation] == ["torch"]
+    troubles = dispatch.troubles(operation, "cuda:1")
+    assert troubles.popitem() == ("torch", None)
+    assert troubles.pop("native") == "takes CPU tensors only"
+    assert all(trouble.startswith("probe failed: RuntimeError: data_ptr() was asked") for trouble in troubles.values())
 
 
 @pytest.mark.parametrize(
@@ -73,11 +79,11 @@ def test_on_cuda_torch_stands_in_for_libraries_that_do_not_work(operation: str, 
 def test_a_library_that_works_is_preferred_on_cuda(
     operation: str, name: str, pretended_cuda: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def works(module: str, device: torch.device) -> bool:
-        return module == f"gen3d.kernels.{name}" and device == torch.device("cuda:1")
+    def defect(module: str, device: torch.device) -> str | None:
+        return None if module == f"gen3d.kernels.{name}" and device == torch.device("cuda:1") else "broken"
 
-    works.cache_clear = lambda: None  # type: ignore[attr-defined]
-    monkeypatch.setattr(dispatch, "works", works)
+    defect.cache_clear = lambda: None  # type: ignore[attr-defined]
+    monkeypatch.setattr(dispatch, "defect", defect)
     assert dispatch.choose(operation, *some("cuda:1")).name == name
     assert dispatch.choose(operation, *some("cuda:0")).name == "torch"
     assert dispatch.choose(operation, *some("cuda:1", torch.float64)).name == "torch"
@@ -94,10 +100,11 @@ def test_whatever_a_probe_raises_is_an_answer(
         raise kind("no nvcc\nand a long log")
 
     monkeypatch.setitem(sys.modules, "broken_kernels", SimpleNamespace(probe=probe))
-    dispatch.works.cache_clear()
+    dispatch.defect.cache_clear()
     with caplog.at_level(logging.INFO, logger="gen3d"):
-        assert [dispatch.works("broken_kernels", torch.device("cpu")) for _ in range(3)] == [False] * 3
-    dispatch.works.cache_clear()
+        found = {dispatch.defect("broken_kernels", torch.device("cpu")) for _ in range(3)}
+    dispatch.defect.cache_clear()
+    assert found == {f"probe failed: {kind.__name__}: no nvcc"}
     assert asked == [torch.device("cpu")]
     assert caplog.messages == [f"broken_kernels does not work on cpu ({kind.__name__}: no nvcc)."]
 
@@ -107,14 +114,72 @@ def test_a_probe_that_computes_is_trusted(monkeypatch: pytest.MonkeyPatch) -> No
         torch.ones(1, device=device, requires_grad=True).sum().backward()
 
     monkeypatch.setitem(sys.modules, "fine_kernels", SimpleNamespace(probe=probe))
-    dispatch.works.cache_clear()
+    dispatch.defect.cache_clear()
     with torch.no_grad():
-        assert dispatch.works("fine_kernels", torch.device("cpu"))
-    dispatch.works.cache_clear()
+        assert dispatch.defect("fine_kernels", torch.device("cpu")) is None
+    dispatch.defect.cache_clear()
 
 
-def test_a_module_that_is_missing_does_not_work() -> None:
-    assert not dispatch.works("gen3d.kernels.no_such_kernels", torch.device("cpu"))
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dispatch.defect("gen3d.kernels.no_such_kernels", torch.device("cpu")) == "not installed"
+
+    def needs_another(device: torch.device) -> None:
+        import no_such_package_of_gen3d.part  # noqa: F401
+
+    monkeypatch.setitem(sys.modules, "kernels_that_need_another", SimpleNamespace(probe=needs_another))
+    found = dispatch.defect("kernels_that_need_another", torch.device("cpu"))
+    dispatch.defect.cache_clear()
+    assert found == "needs the package no_such_package_of_gen3d"
+    missing = dispatch.Backend("metal", "gen3d.kernels.no_such_kernels", dispatch.anywhere)
+    with pytest.raises(UsageError, match="backend 'metal' needs the package"):
+        missing.load()
+
+
+def test_a_forced_backend_is_taken_where_it_can_be() -> None:
+    cpu = torch.device("cpu")
+    with dispatch.forcing("torch", cpu):
+        assert {dispatch.choose(operation, *some()).name for operation in dispatch.OPERATIONS} == {"torch"}
+        with dispatch.forcing("nerfacc", cpu):
+            assert dispatch.choose("composite", *some()).name == "nerfacc"
+            assert dispatch.choose("composite", *some(), backend="torch").name == "torch"
+            assert dispatch.choose("composite", *some(dtype=torch.float64)).name == "torch"
+            assert dispatch.choose("march", *some()).name != "nerfacc"
+        assert dispatch.choose("composite", *some()).name == "torch"
+        with dispatch.forcing("nerfacc", torch.device("cuda", 0)):
+            assert dispatch.choose("composite", *some()).name != "nerfacc"
+        with dispatch.forcing("auto", cpu):
+            assert dispatch.choose("composite", *some()).usable(some())
+    assert dispatch._forced.get() is None
+
+
+def test_forcing_is_for_one_thread() -> None:
+    seen: list[object] = []
+    with dispatch.forcing("torch", torch.device("cpu")):
+        thread = threading.Thread(target=lambda: seen.append(dispatch._forced.get()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_a_backend_that_cannot_be_forced_is_refused_with_its_reason(pretended_cuda: None) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    assert dispatch.check_forced("auto", cuda) == []
+    assert dispatch.check_forced("torch", cuda) == []
+    with pytest.raises(UsageError, match=r"'native', which cannot compute .* on cuda:0 \(takes CPU tensors only\)"):
+        dispatch.check_forced("native", cuda)
+    with pytest.raises(UsageError, match=r"'nerfacc', which cannot compute the operation 'composite' on cpu \("):
+        dispatch.check_forced("nerfacc", cpu)
+    with pytest.raises(UsageError, match=r"'triton', which cannot compute the operation .* on cpu \("):
+        dispatch.check_forced("triton", cpu)
+
+
+@needs_kernels
+def test_operations_without_a_forced_backend_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dispatch.check_forced("native", torch.device("cpu")) == []
+    monkeypatch.setattr(dispatch, "defect", lambda module, device: None)
+    assert dispatch.check_forced("nerfacc", torch.device("cpu")) == [
+        operation for operation in dispatch.OPERATIONS if operation != "composite"
+    ]
 
 
 def test_an_unknown_backend_is_refused() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import importlib.util
 import io
+import json
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from gen3d.runtime import doctor
 
@@ -55,6 +58,69 @@ def test_machine_without_anything_is_described() -> None:
     assert "install g++" in kernels.hint
     assert doctor.check_memory(None).state == "ok"
     assert doctor.check_memory(1_000_000).state == "missing"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")
+def test_every_operation_says_what_computes_it_and_why_nothing_better_does(checks: dict[str, doctor.Check]) -> None:
+    from gen3d.kernels.dispatch import OPERATIONS
+
+    for operation, backends in OPERATIONS.items():
+        check = checks[f"{operation} kernels"]
+        assert check.state == "ok"
+        assert check.detail in ("cpu: native, no CUDA device", "cpu: torch, no CUDA device")
+        libraries = [backend.name for backend in backends if backend.name not in ("native", "torch")]
+        reasons = dict(reason.split(": ") for reason in check.hint.split("; ") if reason)
+        reasons.pop("native", None)
+        assert list(reasons) == libraries
+        for name, reason in reasons.items():
+            assert reason == ("no CUDA device" if importlib.util.find_spec(name) else "not installed")
+
+
+def test_backends_of_each_device_are_listed_with_the_reasons_of_those_passed_over() -> None:
+    lines = [
+        {"operation": "splat", "device": "cpu", "missing": [],
+         "troubles": {"native": "not compiled", "gsplat": "takes CUDA tensors only", "torch": None}},
+        {"operation": "splat", "device": "cuda:0", "missing": [],
+         "troubles": {"native": "takes CPU tensors only", "gsplat": "probe failed: RuntimeError: no kernel image",
+                      "triton": None}},
+        {"operation": "splat", "device": "cuda:1", "troubles": None},
+    ]  # fmt: skip
+    said = "\n".join(["a library says hello", "[1]", '{"torch": "2.11", "threads": 4}', *map(json.dumps, lines)])
+    probe = doctor._read_answers(said)
+    assert (probe["torch"], probe["threads"]) == ("2.11", 4)
+    (check,) = doctor.check_operations(probe)
+    assert (check.name, check.state) == ("splat kernels", "broken")
+    assert check.detail == "cpu: torch, cuda:0: triton, cuda:1: no answer"
+    assert check.hint.startswith(
+        "native: not compiled; gsplat: probe failed: RuntimeError: no kernel image on cuda:0; "
+        "trying the libraries on cuda:1 ended Python"
+    )
+
+
+def test_what_was_answered_before_a_library_ended_python_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = doctor._PROBE.replace(
+        "dispatch.troubles(operation", "operation == 'march' and os.abort() or dispatch.troubles(operation"
+    )
+    monkeypatch.setattr(doctor, "_PROBE", "import os\n" + script)
+    probe = doctor.probe_machine()
+    assert probe["torch"]
+    states = {check.name: check.state for check in doctor.check_operations(probe)}
+    assert states["splat kernels"] == "ok"
+    assert states["march kernels"] == "broken"
+    assert "hash kernels" not in states
+
+
+def test_what_was_answered_before_the_time_is_over_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_TIMEOUT", 1)
+    script = """
+import time
+print('{"torch": "2.11", "threads": 4}', flush=True)
+time.sleep(60)
+"""
+    monkeypatch.setattr(doctor, "_PROBE", script)
+    probe = doctor.probe_machine()
+    assert doctor.check_torch(probe).state == "ok"
+    assert "no answer within 1 s" in probe["kernels_slow"]
 
 
 def test_gpu_is_named() -> None:
