@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gen3d.kernels.cpu.checks import check_count, check_shape
-from gen3d.kernels.triton.launch import blocks, check_tensors, launching_on, power_of_two
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import blocks, launching_on, power_of_two
 from gen3d.kernels.triton.volume_field import composite_field
 from gen3d.kernels.triton.volume_light import (
     LEAST_LIGHT,
@@ -55,7 +56,7 @@ class _Composite(torch.autograd.Function):
     def forward(
         ctx: Any, opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        check_tensors("composite", opacity, values)
+        check_device("composite", opacity, values)
         check_shape("opacities of the samples", opacity, (None,))
         check_shape("values of the samples", values, (len(opacity), None))
         check_count(len(opacity), "samples")

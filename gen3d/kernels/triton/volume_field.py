@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gen3d.kernels.cpu.checks import check_count, check_shape
-from gen3d.kernels.triton.launch import check_tensors, launching_on
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import launching_on
 from gen3d.kernels.triton.volume_light import LEAST_LIGHT, SAMPLES, alpha_of, check_offsets, is_lit, light_of, span_of
 
 
@@ -29,7 +30,7 @@ class _CompositeField(torch.autograd.Function):
     def forward(
         ctx: Any, outputs: Tensor, t: Tensor, delta: Tensor, offsets: Tensor, gain: float, density: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        check_tensors("composite", outputs, t, delta)
+        check_device("composite", outputs, t, delta)
         check_shape("outputs of the field", outputs, (None, 4))
         for name, numbers in (("distances", t), ("lengths", delta)):
             check_shape(f"{name} of the samples", numbers, (len(outputs),))

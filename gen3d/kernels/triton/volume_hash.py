@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from gen3d.kernels.cpu.checks import check_count, check_hash_grid
 from gen3d.kernels.reference.volume import HASH_PRIMES
-from gen3d.kernels.triton.launch import blocks, check_tensors, launching_on, power_of_two
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import blocks, launching_on, power_of_two
 
 _TILE = 256  # numbers that a program holds of a corner, points times features
 _MOST_FEATURES = 64  # of a level
@@ -80,7 +81,7 @@ class _HashGrid:
     """The shape of a hash grid, and the launches of its kernels."""
 
     def __init__(self, points: Tensor, table: Tensor, resolutions: tuple[int, ...]) -> None:
-        check_tensors("hash", points, table)
+        check_device("hash", points, table)
         check_hash_grid(points, table, resolutions, range(1, _MOST_FEATURES + 1))
         check_count(len(points), "points")
         levels, rows, features = table.shape

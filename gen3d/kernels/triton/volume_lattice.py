@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gen3d.kernels.cpu.checks import check_count, check_lattice
-from gen3d.kernels.triton.launch import blocks, check_tensors, launching_on, power_of_two
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import blocks, launching_on, power_of_two
 
 _TILE = 2048  # numbers that a program holds of a corner, points times channels
 _MOST_CHANNELS = 64  # that it takes at once
@@ -46,7 +47,7 @@ class _LatticeEncode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, points: Tensor, lattice: Tensor) -> Tensor:
-        check_tensors("lattice", points, lattice)
+        check_device("lattice", points, lattice)
         check_lattice(points, lattice)
         check_count(len(points), "points")
         points, values = points.contiguous(), lattice.movedim(1, -1).contiguous()

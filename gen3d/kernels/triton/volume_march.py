@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gen3d.errors import Gen3DError
 from gen3d.kernels.cpu import checks
-from gen3d.kernels.triton.launch import check_tensors, launching_on
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import launching_on
 
 STEPS = 128
 """Steps of a ray that a program takes at once."""
@@ -32,7 +33,7 @@ def march(
     occupied: [S, S, S] and coarse: bool, z first; a cell counts where its coarse one does, too. The rest is as in
     `reference.volume.march`. Rays that are not finite miss the cube. Waits for the GPU once, for the number of samples.
     """
-    check_tensors("march", origins, directions, jitter)
+    check_device("march", origins, directions, jitter)
     checks.check_march(origins, directions, occupied, coarse, step, jitter)
     rays, device = len(origins), origins.device
     checks.check_count(rays, "rays")

@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime import JITFunction
 
-from gen3d.kernels.triton import launch, volume_composite, volume_hash, volume_lattice, volume_march
+from gen3d.kernels.triton import checks, volume_composite, volume_hash, volume_lattice, volume_march
 
 TARGET = GPUTarget("cuda", 90, 32)  # an H100
 POINTERS = {
@@ -59,12 +59,12 @@ def compiling() -> Iterator[dict[str, int]]:
             source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
             found[name] = len(triton.compile(source, target=TARGET, options=options).asm["cubin"])
 
-    run, interpreted = JITFunction.run, launch.INTERPRETED
-    JITFunction.run, launch.INTERPRETED = build, True
+    run, interpreted = JITFunction.run, checks.INTERPRETED
+    JITFunction.run, checks.INTERPRETED = build, True
     try:
         yield found
     finally:
-        JITFunction.run, launch.INTERPRETED = run, interpreted
+        JITFunction.run, checks.INTERPRETED = run, interpreted
 
 
 def volume_probes() -> None:
