@@ -1,7 +1,7 @@
 """Which kernels compute an operation: chosen by where its tensors are, from one table.
 
-Float32 tensors on the CPU go to the C++ kernels; those on CUDA to a CUDA library that is installed and works; all
-others to PyTorch's formulas, which take any device and dtype. A library can be imported and still fail at its first
+Float32 tensors on the CPU go to the C++ kernels; those on CUDA to a CUDA library that is installed and works, or to
+kernels in Triton; all others to PyTorch's formulas, which take any device and dtype. A library can be imported and still fail at its first
 call (without a compiler for its extension, on a GPU that it was not built for), so each is tried before it is trusted.
 
 A new kernel is a module with the functions of its operation and one line in `OPERATIONS`.
@@ -134,7 +134,8 @@ def _triton(module: str) -> Backend:
 OPERATIONS: dict[str, tuple[Backend, ...]] = {
     "splat": (_native("splats"), _cuda("gsplat"), _torch("splats")),
     "surface": (_native("surface"), _cuda("nvdiffrast"), _torch("surface")),
-    "raster": (_native("mesh"), _torch("mesh")),
+    # kaolin tests every triangle at every pixel: kernels in Triton belong before it.
+    "raster": (_native("mesh"), _cuda("kaolin"), _torch("mesh")),
     "composite": (_native("volume"), _cuda("nerfacc"), _triton("volume_composite"), _torch("volume")),
     "march": (_native("volume"), _triton("volume_march"), _torch("volume")),
     "lattice": (_native("volume"), _triton("volume_lattice"), _torch("volume")),

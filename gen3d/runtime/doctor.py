@@ -91,7 +91,7 @@ class OptionalPackage:
 OPTIONAL_PACKAGES = (
     OptionalPackage("gsplat", "gsplat", "rasterising splats on an NVIDIA GPU", needs_cuda=True),
     OptionalPackage("nerfacc", "nerfacc", "sampling radiance fields on an NVIDIA GPU", needs_cuda=True),
-    OptionalPackage("kaolin", "kaolin", "mesh operations on an NVIDIA GPU", needs_cuda=True),
+    OptionalPackage("kaolin", "kaolin", "rasterising meshes on an NVIDIA GPU", needs_cuda=True),
     OptionalPackage("open_clip_torch", "open_clip", "scoring and guiding with CLIP models from the hub or a folder"),
     OptionalPackage("diffusers", "diffusers", "guidance by image diffusion models from the hub or a folder"),
     OptionalPackage("transformers", "transformers", "text encoders of diffusion models"),
