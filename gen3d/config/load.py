@@ -52,7 +52,7 @@ MAX_STAGES = 8
 WHOLE_RUN = ("prompt", "recipe", "seed", "device", "out", "candidates")
 """What a run has once: later stages take it from the first one."""
 
-CARRIED_ON = ("export", "checkpoints")
+CARRIED_ON = ("export", "checkpoints", "kernels")
 """Sections that are about the run and not about a stage: what a file says there holds for the stages after it, too."""
 
 OF_ONE_STAGE = ("representation", "then", "start")
@@ -94,8 +94,8 @@ def load_stages(
     Each stage is, the later the stronger: the dataclass defaults; its own file; the preset, the overrides and the
     explicit arguments, which reach every stage, but for what makes a stage the one that it is (`representation`, `then`
     and `start.*`), which is for the first one; and what addresses it alone, as in `stage2.optimization.steps=50`. What
-    a run has once (`WHOLE_RUN`) is that of the first stage in all of them, and what a file says of `export` and
-    `checkpoints` holds for the stages after it, too, unless their own files say otherwise.
+    a run has once (`WHOLE_RUN`) is that of the first stage in all of them, and what a file says of `export`,
+    `checkpoints` and `kernels` holds for the stages after it, too, unless their own files say otherwise.
 
     A file may hold several documents, as `dump_stages` writes them: each is a stage, and `then` is not asked for.
 

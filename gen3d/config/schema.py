@@ -23,6 +23,7 @@ from gen3d.config.guidance import (
     ReferenceConfig,
     ViewGuidanceConfig,
 )
+from gen3d.config.kernels import KernelsConfig
 from gen3d.config.optimization import AppearanceConfig, OptimizationConfig, RegularizersConfig
 from gen3d.config.representations import REPRESENTATIONS, RepresentationSections
 from gen3d.config.section import Bounds, Choices, Section, Setting, sections_of, settings_of, shorten, suggest
@@ -43,6 +44,7 @@ __all__ = [
     "EncoderConfig",
     "ExportConfig",
     "FieldGuidanceConfig",
+    "KernelsConfig",
     "MeshConfig",
     "NerfConfig",
     "OptimizationConfig",
@@ -102,6 +104,7 @@ class RunConfig(RepresentationSections):
     regularizers: RegularizersConfig = field(default_factory=RegularizersConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    kernels: KernelsConfig = field(default_factory=KernelsConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

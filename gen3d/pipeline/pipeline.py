@@ -80,7 +80,9 @@ class Pipeline:
         run = Run(self.configure(prompt, seed, settings), self.models, stop)
         yield from run.events()
         yield PhaseBegan("exporting")
-        yield Finished(asset_of(run))
+        with run.kernels():
+            asset = asset_of(run)
+        yield Finished(asset)
 
     def generate(
         self,

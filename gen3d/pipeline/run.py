@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError
+from gen3d.kernels.dispatch import check_forced, forcing
 from gen3d.pipeline.events import Event, PhaseBegan, Said
 from gen3d.pipeline.generate import optimize
 from gen3d.pipeline.guides import check_guided
@@ -47,8 +49,9 @@ class Run:
     """
 
     def __init__(self, stages: list[RunConfig], models: Models, stop: StopFlag | None = None) -> None:
-        """Raises UsageError for stages that nothing guides."""
+        """Raises UsageError for stages that nothing guides, and for kernels that cannot compute on the device."""
         check_guided(stages)
+        self._without_kernels = check_forced(stages[0].kernels.backend, models.device)
         self.stages, self.models = stages, models
         self.stop = StopFlag() if stop is None else stop  # a flag that is not set is false
         self.understood: Understood | None = None
@@ -89,12 +92,28 @@ class Run:
         """How long the run has taken, that before an interruption included."""
         return self._seconds_before + time.perf_counter() - self._began
 
+    def kernels(self) -> AbstractContextManager[None]:
+        """Within it, the kernels that the settings name compute."""
+        return forcing(self.stages[0].kernels.backend, self.models.device)
+
     def events(self) -> Iterator[Event]:
         """Does what is left to do, and yields an event whenever somebody may want to know.
 
         Between two events the run may be looked at, stopped, and its state taken. Raises Gen3DError with a sentence
         where the run cannot go on.
         """
+        if self._without_kernels:
+            names = ", ".join(self._without_kernels)
+            yield Said(f"'{self.stages[0].kernels.backend}' has no kernels for {names}, which choose their own.")
+        work = self._work()
+        while True:
+            with self.kernels():  # and not between two events, when others compute
+                event = next(work, None)
+            if event is None:
+                return
+            yield event
+
+    def _work(self) -> Iterator[Event]:
         first = self.stages[0]
         if asks_prior(self.stages):
             yield PhaseBegan("reading the prompt")

@@ -70,7 +70,8 @@ def run_in_folder(
     # What writes files takes a second to import, for which a run's first step does not wait.
     from gen3d.pipeline.outputs import save_run
 
-    summary, files, asset = save_run(run, folder)
+    with run.kernels():
+        summary, files, asset = save_run(run, folder)
     if run.finished:
         checkpoints.remove()
     return GenerateResult(summary, files, asset, run.finished)

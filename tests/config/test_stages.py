@@ -190,7 +190,7 @@ def test_layers_have_the_same_order_in_every_stage(tmp_path: Path) -> None:
 
 
 def test_what_a_file_says_of_the_run_holds_for_later_stages(tmp_path: Path) -> None:
-    assert CARRIED_ON == ("export", "checkpoints")
+    assert CARRIED_ON == ("export", "checkpoints", "kernels")
     (tmp_path / "c.yaml").write_text("representation: mesh\n")
     (tmp_path / "b.yaml").write_text(f"then: {tmp_path}/c.yaml\nexport: {{video_fps: 12}}\n")
     (tmp_path / "a.yaml").write_text(

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from gen3d.config.schema import KernelsConfig
+from gen3d.config.section import settings_of
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.kernels import dispatch
@@ -150,6 +152,11 @@ def test_a_forced_backend_is_taken_where_it_can_be() -> None:
         with dispatch.forcing("auto", cpu):
             assert dispatch.choose("composite", *some()).usable(some())
     assert dispatch._forced.get() is None
+
+
+def test_the_setting_names_all_backends() -> None:
+    known = {backend.name for backends in dispatch.OPERATIONS.values() for backend in backends}
+    assert set(settings_of(KernelsConfig)["backend"].choices) == known | {"auto"}
 
 
 def test_forcing_is_for_one_thread() -> None:

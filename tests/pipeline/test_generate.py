@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from PIL import Image
 from gen3d.assets.read import read_splats
 from gen3d.config.load import load_config, load_stages
 from gen3d.config.representations import REPRESENTATIONS
-from gen3d.config.schema import RunConfig, SplatsConfig
+from gen3d.config.schema import KernelsConfig, RunConfig, SplatsConfig
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.kernels import dispatch
+from gen3d.pipeline.events import Said
 from gen3d.pipeline.field_views import field_surface
+from gen3d.pipeline.models import Models
+from gen3d.pipeline.run import Run
 from gen3d.pipeline.session import run_in_folder
 from gen3d.pipeline.watchdog import Watchdog
 from gen3d.priors.shape_prior import ShapePrior
@@ -62,6 +67,43 @@ def test_a_run_writes_every_file(small_config: RunConfig) -> None:
     assert metrics["nearest_training_object"]["name"] in "abcd"
     assert 100 < metrics["peak_memory_mb"] < 100_000
     assert not list(run.folder.glob("*.tmp*"))
+
+
+def test_the_kernels_of_the_settings_compute_the_run(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, used = dispatch.Backend.load, set()
+
+    def noted(self: dispatch.Backend) -> object:
+        used.add(self.name)
+        return load(self)
+
+    monkeypatch.setattr(dispatch.Backend, "load", noted)
+    optimization = replace(small_config.optimization, steps=2, resolution=16)
+    config = replace(small_config, kernels=KernelsConfig("torch"), optimization=optimization)
+    run = Run([config], Models())
+    said = []
+    for event in run.events():
+        assert dispatch.choose("splat", torch.zeros(1)).name == dispatch.choose("raster", torch.zeros(1)).name
+        said += [event.text] if isinstance(event, Said) else []
+    assert run.finished
+    assert used == {"torch"}
+    assert not any("kernels" in text for text in said)
+
+
+def test_kernels_that_cannot_compute_on_the_device_are_refused(small_config: RunConfig) -> None:
+    for backend in ("gsplat", "triton"):
+        config = replace(small_config, kernels=KernelsConfig(backend))
+        with pytest.raises(UsageError, match=f"'kernels.backend' is '{backend}', which cannot compute .* on cpu"):
+            Run([config], Models())
+
+
+def test_operations_that_a_backend_does_not_have_are_named(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "defect", lambda module, device: None)
+    run = Run([replace(small_config, kernels=KernelsConfig("nerfacc"))], Models())
+    first = next(run.events())
+    assert isinstance(first, Said)
+    assert first.text.startswith("'nerfacc' has no kernels for splat, surface, raster, march, ")
 
 
 TINY = {
