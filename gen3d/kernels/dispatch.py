@@ -1,8 +1,9 @@
 """Which kernels compute an operation: chosen by where its tensors are, from one table.
 
 Float32 tensors on the CPU go to the C++ kernels; those on CUDA to a CUDA library that is installed and works, or to
-kernels in Triton; all others to PyTorch's formulas, which take any device and dtype. A library can be imported and still fail at its first
-call (without a compiler for its extension, on a GPU that it was not built for), so each is tried before it is trusted.
+kernels in Triton; all others to PyTorch's formulas, which take any device and dtype. A library can be imported and
+still fail at its first call (without a compiler for its extension, on a GPU that it was not built for), so each is
+tried before it is trusted.
 
 A new kernel is a module with the functions of its operation and one line in `OPERATIONS`.
 """

@@ -1,7 +1,8 @@
-"""Features of points in [-1, 1]^3: hash grids, tri-planes, dense grids, frequencies. C++ on the CPU, PyTorch elsewhere.
+"""Features of points in [-1, 1]^3: hash grids, tri-planes, dense grids, frequencies; by `kernels.dispatch`.
 
-The C++ kernels are differentiable once. Where a loss holds a derivative of the features (eikonal, normals), use
-`hash_encode_jacobian`, which is as fast, or pass `reference=True` for PyTorch formulas that are differentiable twice.
+The kernels in C++ and in Triton are differentiable once. Where a loss holds a derivative of the features (eikonal,
+normals), use `hash_encode_jacobian`, which is as fast, or pass `reference=True` for PyTorch formulas that are
+differentiable twice.
 Points outside the cube take the values at its border and get no gradient there.
 """
 

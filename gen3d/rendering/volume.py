@@ -1,4 +1,4 @@
-"""Volume rendering of packed samples: rays, compositing, distortion; C++, nerfacc or PyTorch by `kernels.dispatch`.
+"""Volume rendering of packed samples: rays, compositing, distortion; by the kernels of `kernels.dispatch`.
 
 Packed samples lie one ray after another, from near to far; `offsets` [R + 1] says where the samples of each ray begin.
 """
