@@ -31,7 +31,7 @@ from gen3d.kernels.triton.volume_light import (
 
 __all__ = ["composite", "composite_field", "probe"]
 
-_MOST_CHANNELS = 32  # that a program takes at once
+_MOST_CHANNELS = 8  # that a program takes at once: more would not fit the registers of a warp
 
 
 def composite(opacity: Tensor, values: Tensor, offsets: Tensor, is_alpha: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,8 +20,8 @@ from gen3d.kernels.cpu.checks import check_count, check_lattice
 from gen3d.kernels.triton.checks import check_device
 from gen3d.kernels.triton.launch import blocks, launching_on, power_of_two
 
-_TILE = 2048  # numbers that a program holds of a corner, points times channels
-_MOST_CHANNELS = 64  # that it takes at once
+_TILE = 512  # numbers that a program holds of a corner, points times channels: more would not fit its registers
+_MOST_CHANNELS = 32  # that it takes at once
 
 
 def triplane_encode(points: Tensor, planes: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _layout(values: Tensor) -> tuple[dict[str, int], int, int]:
     depth, height, width = (1, *values.shape[1:-1])[-3:]
     at_once = power_of_two(channels, _MOST_CHANNELS)
     shape = {"depth": depth, "height": height, "width": width, "channels": channels, "sheets": sheets}
-    return {**shape, "PLANES": int(values.ndim == 4)}, min(_TILE // at_once, 256), at_once
+    return {**shape, "PLANES": int(values.ndim == 4)}, min(_TILE // at_once, 128), at_once
 
 
 @triton.jit

@@ -75,6 +75,7 @@ def volume_probes() -> None:
 
 def volumes() -> None:
     """Calls every kernel of volumes, with sizes that are 1 and sizes that are not."""
+    volume_march.probe(torch.device("cpu"))
     points, offsets = torch.zeros(40, 3), torch.tensor([0, 17, 40])
     for channels in (1, 3, 40):
         for is_alpha in (False, True):
