@@ -12,7 +12,7 @@ from gen3d.geometry.cameras import Cameras
 from gen3d.kernels import dispatch
 from gen3d.rendering.views import Render
 
-Backend = Literal["auto", "native", "torch", "gsplat"]
+Backend = Literal["auto", "native", "torch", "gsplat", "triton"]
 
 
 @dataclass

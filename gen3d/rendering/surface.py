@@ -21,7 +21,7 @@ from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
 from gen3d.rendering.topology import Topology
 from gen3d.rendering.views import Render
 
-Backend = Literal["auto", "native", "torch", "nvdiffrast"]
+Backend = Literal["auto", "native", "torch", "nvdiffrast", "triton"]
 
 
 @dataclass(frozen=True)
