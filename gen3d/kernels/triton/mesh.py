@@ -27,6 +27,9 @@ BLOCK = 128
 GROUP = 1 << 22
 """Triangles in views that are drawn together: they take half a gigabyte."""
 
+MAX_VIEWS = 65_535
+"""Rows of programs that CUDA launches at once."""
+
 _EMPTY = 2**63 - 1
 
 
@@ -59,7 +62,7 @@ def rasterize(
     if not (face.numel() and len(faces) and len(vertices)):
         return face, bary, depth
     nearest = torch.full((1,), near, dtype=torch.float64, device=device)
-    group = max(GROUP // len(faces), 1)
+    group = min(max(GROUP // len(faces), 1), MAX_VIEWS)
     with device_of(vertices):
         for first in range(0, views, group):
             some = slice(first, first + group)

@@ -40,7 +40,7 @@ def _span(one, two, three, whole, size):
     return first.to(tl.int32), last.to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["vertex_count", "face_count"])
 def set_up(
     vertices, faces, projections, planes, boxes, counts, near, vertex_count, face_count, width, height,
     TILE: tl.constexpr, BLOCK: tl.constexpr,
@@ -103,7 +103,7 @@ def set_up(
     tl.store(counts + item, tl.where(drawn, tiles, 0), mask=f < face_count)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "face_count"])
 def cover(
     owners, offsets, planes, boxes, keys, near, pairs, face_count, width, height,
     TILE: tl.constexpr, PAIRS: tl.constexpr,
@@ -149,7 +149,7 @@ def cover(
     tl.atomic_min(keys + pixel, key, mask=covered, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["face_count"])
 def resolve(keys, planes, face, bary, depth, pixels, area, face_count, width, BLOCK: tl.constexpr):
     """Program b: the b-th block of the V H W pixels, `area` in a view. Writes face [V, H, W] int32 (-1 where empty),
     bary [V, H, W, 3] and depth [V, H, W] (0 where empty). keys: as of `cover`, 2^63 - 1 where empty.

@@ -16,7 +16,7 @@ _RECORD = tl.constexpr(RECORD_FLOATS)
 _MOMENTS = tl.constexpr(MOMENTS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "count"])
 def tile_keys(owners, offsets, boxes, records, keys, pairs, count, tiles, across, BLOCK: tl.constexpr):
     """Sorting keys [M] int64 of the pairs of a Gaussian and a tile: the tile (numbered through the views) in the upper
     half, the depth in the lower: the bits of a positive float sort like the float. owners: [M] int32, which of the V N

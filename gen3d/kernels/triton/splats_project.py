@@ -58,7 +58,7 @@ def _pixels(centre, reach, size):
     return tl.maximum(low, 0.0), tl.minimum(high, size - 1.0), some
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "color_stride"])
 def project(
     means, quats, scales, opacities, colors, cameras, records, boxes, counts, count, color_stride, width, height,
     NEAR: tl.constexpr, BLUR: tl.constexpr, MARGIN: tl.constexpr, MIN_EXPONENT: tl.constexpr, TILE: tl.constexpr,
@@ -147,7 +147,7 @@ def project(
     tl.store(record + 11, y1, mask=drawn)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "color_stride"])
 def project_backward(
     means, quats, scales, opacities, cameras, counts, moments, mean_grads, quat_grads, scale_grads, opacity_grads,
     color_grads, screen_grads, count, color_stride, views, width, height,

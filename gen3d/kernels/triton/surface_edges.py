@@ -24,7 +24,7 @@ def _side(ax, ay, bx, by, cx, cy):
     return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["edge_count"])
 def follow(
     vertices, edges, projections, depth, near, pairs, edge_count, width, height, BLOCK: tl.constexpr
 ):  # fmt: skip
@@ -150,7 +150,7 @@ def blend(
     tl.store(image + pixel[:, None] * channels + c[None, :], factor[:, None] * out, mask=some[:, None] & known)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["points"])
 def blend_backward(
     pairs, row_of, pixels, scale, image_grad, values_grad, points, channels, width, height,
     BLOCK: tl.constexpr, CHANNELS: tl.constexpr,

@@ -12,7 +12,7 @@ import triton.language as tl
 from gen3d.kernels.triton.projection import add_to_vertex, homogeneous
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["points"])
 def interpolate(
     pixels, face, bary, attribute_faces, attributes, values, points, channels,
     BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
@@ -43,7 +43,7 @@ def _cross(ax, ay, az, bx, by, bz):
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["points"])
 def interpolate_backward(
     pixels, face, vertices, faces, attributes, attribute_faces, projections, values_grad, vertex_grads, attribute_grads,
     points, channels, width, area, OF_VERTICES: tl.constexpr, OF_ATTRIBUTES: tl.constexpr,
@@ -106,7 +106,7 @@ def interpolate_backward(
         add_to_vertex(vertex_grads, vk, projection, gj * px - gi * qx, gj * py - gi * qy, gj * pz - gi * qz, some)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["points", "light_count"])
 def shade(
     surface, colors, pixels, projections, lights, values, points, width, channels, color_stride, area, light_count,
     ambient, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
@@ -144,7 +144,7 @@ def shade(
     tl.store(out + channels + 4, nz, mask=some)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["points", "light_count"])
 def shade_backward(
     surface, colors, pixels, projections, lights, values_grad, surface_grad, colors_grad, points, width, channels,
     color_stride, area, light_count, ambient, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,

@@ -48,7 +48,7 @@ def layers() -> tuple[Tensor, Tensor, Cameras]:
 
 
 SCENES = {
-    "sphere, two views": lambda: (*sphere(0.8, 2), orbit(torch.tensor([20.0, 200.0]), 10.0, 20)),
+    "sphere, two views": lambda: (*sphere(0.8, 2), orbit(torch.tensor([20.0, 200.0]), 10.0, 16)),
     "through the camera's plane": close_up,
     "layers": layers,
     "edges through pixel centres": lambda: (*box((1.0, 1.0, 1.0), 1), orbit(torch.tensor([0.0]), 0.0, 16)),
