@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -52,11 +51,6 @@ def check_ranges(ranges: Sequence[tuple[str, Tensor, int, int]]) -> None:
             lowest <= low and high < count,
             f"The {name} go from {low} to {high}, but have to be {lowest} or more and less than {count}.",
         )
-
-
-def device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Within it kernels are launched where the tensor lies, and not on the device that is current."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def check_views(views: Views) -> None:

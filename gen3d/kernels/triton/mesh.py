@@ -1,4 +1,4 @@
-"""The rasteriser of meshes in Triton behind the signature of `reference.mesh.rasterize`; CUDA.
+"""The rasteriser of meshes in Triton for CUDA, as `kernels.reference.mesh` states it.
 
 Its images are the same bits from run to run. The host waits once for each group of views, for the number of pairs of a
 triangle and a tile.
@@ -13,7 +13,8 @@ from torch import Tensor
 from gen3d.errors import Gen3DError
 from gen3d.kernels.cpu.checks import MAX_COUNT, check_count, check_shape, require
 from gen3d.kernels.triton import mesh_raster
-from gen3d.kernels.triton.checks import check_device, device_of
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import launching_on
 
 TILE = 8
 """Pixels along a side of what is looked at together of a triangle: many are no larger."""
@@ -36,7 +37,8 @@ _EMPTY = 2**63 - 1
 def rasterize(
     vertices: Tensor, faces: Tensor, projections: Tensor, width: int, height: int, near: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `reference.mesh.rasterize`; vertices float32, faces int32, projections float64, all contiguous, on CUDA.
+    """Rasterises as `kernels.reference.mesh.rasterize` says; vertices float32, faces int32, projections float64, all
+    contiguous, on CUDA.
 
     Faces that name no vertex, or whose corners are not finite on the image, are not drawn. Raises UsageError for other
     tensors.
@@ -63,7 +65,7 @@ def rasterize(
         return face, bary, depth
     nearest = torch.full((1,), near, dtype=torch.float64, device=device)
     group = min(max(GROUP // len(faces), 1), MAX_VIEWS)
-    with device_of(vertices):
+    with launching_on(vertices.device):
         for first in range(0, views, group):
             some = slice(first, first + group)
             _rasterize(vertices, faces, projections[some], nearest, (face[some], bary[some], depth[some]))

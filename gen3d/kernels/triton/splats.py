@@ -1,4 +1,4 @@
-"""Gaussian splatting in Triton behind the signature of `reference.splats.rasterize`; float32, CUDA.
+"""Gaussian splatting in Triton for float32 on CUDA, as `kernels.reference.splats` states it.
 
 One launch projects the Gaussians to all views; the pairs of Gaussians and 16 x 16 tiles are sorted by view, tile and
 depth in one radix sort; strips of tiles blend them (`splats_composite`). The host waits once, for the number of pairs.
@@ -20,7 +20,8 @@ from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.kernels.cpu.checks import MAX_COUNT, check_count, check_shape
 from gen3d.kernels.reference.splats import BLUR, MAX_ALPHA, MIN_ALPHA, NEAR_PLANE, TILE, VIEW_MARGIN, Rendered
 from gen3d.kernels.triton import splats_composite, splats_project
-from gen3d.kernels.triton.checks import check_device, device_of
+from gen3d.kernels.triton.checks import check_device
+from gen3d.kernels.triton.launch import launching_on
 
 MIN_LIGHT = 1e-6
 """A strip is finished where no pixel lets more light through: as of the C++ kernels, so that gradients stay exact."""
@@ -47,7 +48,7 @@ def rasterize(
     screen_grads: Tensor,
     views_seen: Tensor,
 ) -> Rendered:
-    """See `reference.splats.rasterize`. Raises UsageError for other tensors than float32 on CUDA.
+    """Draws Gaussians as `kernels.reference.splats.rasterize` says. Raises UsageError for others than float32 on CUDA.
 
     A Gaussian whose place or extent on the image is not finite is not drawn and gets no gradient.
     """
@@ -140,7 +141,7 @@ class _Rasterizer(torch.autograd.Function):
             torch.empty(views, height, width, c, device=device, dtype=torch.float32) for c in (3, 1, 1)
         )
         ends = torch.empty(views * tiles * (TILE // ROWS), dtype=torch.int32, device=device)
-        with device_of(means):
+        with launching_on(means.device):
             if len(counts) and tiles:
                 splats_project.project[(triton.cdiv(n, BLOCK), views)](
                     *parameters, table, records, boxes, counts, n, color_stride, width, height, NEAR=NEAR_PLANE,
@@ -169,7 +170,7 @@ class _Rasterizer(torch.autograd.Function):
         if not (len(counts) and len(ends)):
             return (*grads, None, None, None)
         moments = torch.zeros(views * n, splats_project.MOMENTS, dtype=torch.float32, device=records.device)
-        with device_of(records):
+        with launching_on(records.device):
             splats_composite.blend_backward[(len(ends),)](
                 records, owners, starts, ends, rgb, alpha, depth, *(grad.contiguous() for grad in image_grads), moments,
                 width, height, tiles, across, MIN_EXPONENT=_MIN_EXPONENT, MAX_ALPHA=MAX_ALPHA, TILE=TILE, ROWS=ROWS,

@@ -1,4 +1,4 @@
-"""Differentiable mesh rendering in Triton behind the signatures of `reference.surface`; float32, CUDA.
+"""Differentiable mesh rendering in Triton for float32 on CUDA, as `kernels.reference.surface` states it.
 
 NaN and infinities stay what they are in values and gradients; edges with such an end are not antialiased. What has
 other sizes than it should, or indices that leave what they point into, raises UsageError: the host looks at the indices
@@ -20,7 +20,8 @@ from gen3d.geometry.cameras import orbit
 from gen3d.kernels.cpu.checks import check_shape, require
 from gen3d.kernels.reference.surface import Views
 from gen3d.kernels.triton import mesh, surface_edges, surface_points
-from gen3d.kernels.triton.checks import check_device, check_ranges, check_views, device_of
+from gen3d.kernels.triton.checks import check_device, check_ranges, check_views
+from gen3d.kernels.triton.launch import launching_on
 
 BLOCK = 128
 """Points, edges or pairs of a program that looks at each alone."""
@@ -33,19 +34,19 @@ _looked_at: WeakValueDictionary[int, Views] = WeakValueDictionary()
 
 
 def interpolate(vertices: Tensor, attributes: Tensor, attribute_faces: Tensor, views: Views) -> Tensor:
-    """See `reference.surface.interpolate`."""
+    """Interpolates attributes as `kernels.reference.surface.interpolate` says."""
     return _Interpolate.apply(vertices, attributes, attribute_faces, views)
 
 
 def shade(surface: Tensor, colors: Tensor | None, views: Views, lights: Tensor, ambient: float) -> Tensor:
-    """See `reference.surface.shade`."""
+    """Shades points as `kernels.reference.surface.shade` says."""
     return _Shade.apply(surface, colors, views, lights, ambient)
 
 
 def antialias(
     values: Tensor, vertices: Tensor, views: Views, parts: tuple[int, ...], alpha: int | None = None
 ) -> tuple[Tensor, ...]:
-    """See `reference.surface.antialias`."""
+    """Antialiases values as `kernels.reference.surface.antialias` says."""
     channels = values.shape[1] if values.ndim == 2 else 0
     lowest = -1 if alpha is None else alpha
     require(
@@ -103,7 +104,7 @@ class _Interpolate(torch.autograd.Function):
         values = torch.empty(points, channels, dtype=torch.float32, device=vertices.device)
         if values.numel():
             block, width = _rows_of(min(channels, 32))
-            with device_of(vertices):
+            with launching_on(vertices.device):
                 surface_points.interpolate[(triton.cdiv(points, block), triton.cdiv(channels, width))](
                     views.pixels, views.face, views.bary, attribute_faces, attributes, values, points, channels,
                     BLOCK=block, CHANNELS=width,
@@ -125,7 +126,7 @@ class _Interpolate(torch.autograd.Function):
         )
         if values_grad.numel():
             block, channels = _rows_of(min(attributes.shape[1], 32))
-            with device_of(vertices):
+            with launching_on(vertices.device):
                 surface_points.interpolate_backward[(triton.cdiv(len(values_grad), block),)](
                     views.pixels, views.face, vertices, views.faces, attributes, attribute_faces, views.projections,
                     values_grad.contiguous(), of_vertices, of_attributes, len(values_grad), attributes.shape[1], width,
@@ -158,7 +159,7 @@ class _Shade(torch.autograd.Function):
         if points:
             _, height, width = views.size
             block, group = _rows_of(min(channels, 32))
-            with device_of(surface):
+            with launching_on(surface.device):
                 surface_points.shade[(triton.cdiv(points, block),)](
                     surface, apart, views.pixels, views.projections, lights, values, points, surface.shape[1], channels,
                     apart.stride(0), height * width, len(lights), ctx.ambient, BLOCK=block, CHANNELS=group,
@@ -177,7 +178,7 @@ class _Shade(torch.autograd.Function):
         if points:
             _, height, width = ctx.views.size
             block, group = _rows_of(min(channels, 32))
-            with device_of(surface):
+            with launching_on(surface.device):
                 surface_points.shade_backward[(triton.cdiv(points, block),)](
                     surface, apart, ctx.views.pixels, ctx.views.projections, lights, values_grad.contiguous(),
                     surface_grad, apart_grad, points, surface.shape[1], channels, apart.stride(0), height * width,
@@ -200,7 +201,7 @@ class _Antialias(torch.autograd.Function):
         row_of[views.pixels] = torch.arange(len(values), dtype=torch.int32, device=device)
         image = torch.empty(count, height, width, channels, dtype=torch.float32, device=device)
         scale = torch.empty(pixels, dtype=torch.float32, device=device)
-        with device_of(values):
+        with launching_on(values.device):
             if edges and pixels:
                 near = torch.full((1,), views.near, dtype=torch.float64, device=device)
                 surface_edges.follow[(triton.cdiv(edges, BLOCK), count)](
@@ -227,7 +228,7 @@ class _Antialias(torch.autograd.Function):
         vertices_grad = torch.zeros_like(vertices, dtype=torch.float64)
         if values.numel():
             block, group = _rows_of(channels)
-            with device_of(values):
+            with launching_on(values.device):
                 surface_edges.blend_backward[(triton.cdiv(points, block),)](
                     pairs, row_of, views.pixels, scale, image_grad, values_grad, points, channels, width, height,
                     BLOCK=block, CHANNELS=group,
