@@ -133,10 +133,10 @@ def _triton(module: str) -> Backend:
 
 
 OPERATIONS: dict[str, tuple[Backend, ...]] = {
-    "splat": (_native("splats"), _cuda("gsplat"), _torch("splats")),
-    "surface": (_native("surface"), _cuda("nvdiffrast"), _torch("surface")),
-    # kaolin tests every triangle at every pixel: kernels in Triton belong before it.
-    "raster": (_native("mesh"), _cuda("kaolin"), _torch("mesh")),
+    "splat": (_native("splats"), _cuda("gsplat"), _triton("splats"), _torch("splats")),
+    "surface": (_native("surface"), _cuda("nvdiffrast"), _triton("surface"), _torch("surface")),
+    # kaolin tests every triangle at every pixel: the kernels in Triton stand before it.
+    "raster": (_native("mesh"), _triton("mesh"), _cuda("kaolin"), _torch("mesh")),
     "composite": (_native("volume"), _cuda("nerfacc"), _triton("volume_composite"), _torch("volume")),
     "march": (_native("volume"), _triton("volume_march"), _torch("volume")),
     "lattice": (_native("volume"), _triton("volume_lattice"), _torch("volume")),

@@ -1,4 +1,4 @@
-"""Differentiable rendering of 3D Gaussians (Kerbl et al. 2023): C++ on the CPU, gsplat on CUDA, PyTorch elsewhere."""
+"""Differentiable rendering of 3D Gaussians (Kerbl et al. 2023): C++ on the CPU, gsplat or Triton on CUDA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gen3d.geometry.cameras import Cameras
 from gen3d.kernels import dispatch
 from gen3d.rendering.views import Render
 
-Backend = Literal["auto", "native", "torch", "gsplat"]
+Backend = Literal["auto", "native", "torch", "gsplat", "triton"]
 
 
 @dataclass
@@ -43,10 +43,10 @@ def rasterize_gaussians(
     means: [N, 3] world space. quats: [N, 4] wxyz, any length but zero. scales: [N, 3] standard deviations, world
     units. opacities: [N] in 0..1. colors: [N, 3], any range, or [B, N, 3] when they depend on the view. The cameras may
     lie on any device and get no gradient. backend: `auto` takes the native kernels for float32 tensors on the CPU,
-    gsplat for those on CUDA where it works, and PyTorch for the rest (see `kernels.dispatch`).
+    gsplat or else Triton for those on CUDA, where they work, and PyTorch for others (see `kernels.dispatch`).
 
-    Results are the same bits for any number of threads. Raises UsageError for a backend that cannot take these
-    tensors, and ValueError for wrong shapes.
+    Results on the CPU are the same bits for any number of threads. Raises UsageError for a backend that cannot take
+    these tensors, and ValueError for wrong shapes.
     """
     _check_shapes(means, quats, scales, opacities, colors, cameras)
     kernels = dispatch.kernels("splat", means, backend=backend)

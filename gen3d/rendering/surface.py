@@ -1,4 +1,4 @@
-"""Differentiable views of a triangle mesh: C++ on the CPU, nvdiffrast on CUDA where it works, else PyTorch.
+"""Differentiable views of a triangle mesh: C++ on the CPU, nvdiffrast or Triton on CUDA, else PyTorch.
 
 Gradients reach the vertices through shading, through depth and, by antialiased silhouettes, through visibility
 (Laine et al. 2020, "Modular primitives for high-performance differentiable rendering").
@@ -21,7 +21,7 @@ from gen3d.rendering.mesh import NEAR, rasterize, vertex_normals
 from gen3d.rendering.topology import Topology
 from gen3d.rendering.views import Render
 
-Backend = Literal["auto", "native", "torch", "nvdiffrast"]
+Backend = Literal["auto", "native", "torch", "nvdiffrast", "triton"]
 
 
 @dataclass(frozen=True)

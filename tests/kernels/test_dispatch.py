@@ -19,6 +19,7 @@ from gen3d.kernels import dispatch
 from gen3d.kernels import nvdiffrast as surface_nvdiffrast
 from gen3d.kernels.cpu import library as native
 from gen3d.kernels.reference import splats as reference
+from gen3d.kernels.triton import checks
 from gen3d.rendering.splats import rasterize_gaussians
 from tests.kernels.test_nvdiffrast import ClipSpace
 
@@ -189,8 +190,32 @@ def test_operations_without_a_forced_backend_are_named(monkeypatch: pytest.Monke
     ]
 
 
+@pytest.mark.parametrize(("operation", "module"), [("splat", "splats"), ("surface", "surface"), ("raster", "mesh")])
+def test_triton_is_taken_on_cuda_where_it_works_and_no_library_does(
+    operation: str, module: str, pretended_cuda: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(name: str, device: torch.device) -> str | None:
+        return None if name == f"gen3d.kernels.triton.{module}" else "broken"
+
+    defect.cache_clear = lambda: None  # type: ignore[attr-defined]
+    monkeypatch.setattr(dispatch, "defect", defect)
+    assert dispatch.choose(operation, *some("cuda:0")).name == "triton"
+    assert dispatch.choose(operation, *some("cuda:0", torch.float64)).name == "torch"
+
+
+@pytest.mark.skipif(checks.INTERPRETED, reason="the interpreter is everywhere")
+def test_triton_refuses_the_cpu() -> None:
+    pytest.importorskip("triton")
+    vertices, faces, projections = torch.zeros(3, 3), torch.zeros(1, 3).int(), torch.zeros(1, 3, 4).double()
+    with pytest.raises(UsageError, match="Triton raster kernels take tensors on CUDA, not on cpu; use the raster"):
+        dispatch.kernels("raster", backend="triton").rasterize(vertices, faces, projections, 4, 4, 1e-3)
+    cameras = orbit(torch.tensor([0.0]), 10.0, 4)
+    with pytest.raises(UsageError, match="Triton splat kernels take tensors on CUDA"):
+        rasterize_gaussians(vertices, torch.zeros(3, 4), vertices, vertices[0], vertices, cameras, backend="triton")
+
+
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(UsageError, match="splat backend 'metal' is unknown; use auto, native, gsplat or torch"):
+    with pytest.raises(UsageError, match="splat backend 'metal' is unknown; use auto, native, gsplat, triton or torch"):
         dispatch.choose("splat", *some(), backend="metal")
     with pytest.raises(UsageError, match="march backend 'gsplat' is unknown; use auto, native, triton or torch"):
         dispatch.choose("march", *some(), backend="gsplat")

@@ -17,6 +17,7 @@ import sys
 import traceback
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if answer:
         pytest.fail(answer, pytrace=False)
     return True
+
+
+@pytest.fixture
+def interpreter() -> Server:
+    """The process that the tests marked `triton` run in, for others to ask."""
+    return _server()
 
 
 def pytest_unconfigure() -> None:
@@ -87,6 +94,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what the tests print
     if os.environ.get("TRITON_INTERPRET") == "1":
         Guard.install()
+        patch_once()
     for line in sys.stdin:
         path, name, parameters = json.loads(line)
         try:
@@ -107,6 +115,28 @@ def _load(path: str) -> object:
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def patch_once() -> None:
+    """Lets the interpreter change Triton's language once for each launch; by itself it does so at each call of a
+    function by a kernel, `tl.sum` included, which takes most of its time.
+    """
+    from triton import language
+    from triton.runtime import interpreter
+
+    change, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__
+    modules = SimpleNamespace(__globals__={"language": language, "core": language.core})
+
+    def launched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        scope = change(modules)
+        interpreter._patch_lang = lambda function: interpreter._LangPatchScope()  # nothing more to change or restore
+        try:
+            return launch(self, *args, **kwargs)
+        finally:
+            interpreter._patch_lang = change
+            scope.restore()
+
+    interpreter.GridExecutor.__call__ = launched
 
 
 class Guard:
