@@ -74,8 +74,8 @@ class Watchdog:
         return coverage, "the scene is empty" if not coverage >= MIN_COVERAGE else None
 
     def before_update(self, loss: Tensor, alpha: Tensor) -> str | None:
-        """What is wrong with a step, on CUDA with the one before it; None for a healthy one. loss: [], after its backward
-        pass. alpha: [B, H, W, 1] of the step's renders.
+        """What is wrong with a step, on CUDA with the one before it; None for a healthy one. loss: [], after its
+        backward pass. alpha: [B, H, W, 1] of the step's renders.
         """
         coverage = alpha.detach().mean()
         finite = [torch.isfinite(gradient).all() for gradient in self._gradients()]

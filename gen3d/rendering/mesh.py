@@ -147,7 +147,7 @@ def _check_mesh(vertices: Tensor, faces: Tensor) -> None:
         raise ValueError(f"The vertices have the shape {tuple(vertices.shape)}; a mesh needs [V, 3].")
     if faces.ndim != 2 or faces.shape[1] != 3:
         raise ValueError(f"The faces have the shape {tuple(faces.shape)}; a triangle mesh needs [F, 3].")
-    finite = torch.isfinite(vertices).all().long()
+    finite = torch.isfinite(vertices).all().long().to(faces.device)
     # One transfer for all: on a GPU each would wait for the device.
     found = torch.stack([faces.min().long(), faces.max().long(), finite] if len(faces) else [finite]).tolist()
     if len(faces) and (found[0] < 0 or found[1] >= len(vertices)):
