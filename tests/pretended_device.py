@@ -4,7 +4,7 @@ Inside `with PretendedCuda():` unchanged PyTorch code may use `cuda:0` and `cuda
 around one on the CPU, which every operation runs on; the wrapper says it lives on its device, and refuses what CUDA
 refuses: operations that mix devices, `.numpy()`, and draws for the device from a generator of the CPU. `data_ptr()` is
 refused, too: a kernel that was compiled for the CPU would read it. Nothing is learned here of speed, streams or CUDA's
-own kernels.
+own kernels. What would make the program wait for a GPU, `synchronisations` counts.
 
 Inside, the wrapper is a tensor of PyTorch's "meta" device with an index, as the guard of that device does nothing,
 while the one for CUDA would ask a driver: `meta:1`, where it comes out of C++, stands for `cuda:1`.
@@ -13,8 +13,11 @@ while the one for CUDA would ask a driver: `meta:1`, where it comes out of C++, 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -41,6 +44,31 @@ TAKE_CPU_SCALARS = frozenset(
 """Operations beside the pointwise ones that take CPU tensors without dimensions together with tensors on CUDA."""
 
 CPU = torch.device("cpu")
+
+READS = {
+    "aten._local_scalar_dense.default": "a value is read",
+    "aten.nonzero.default": "nonzero",
+    "aten.masked_select.default": "masked_select",
+    "aten.bincount.default": "bincount",
+    "aten.equal.default": "equal",
+    "aten._unique2.default": "unique",
+    "aten.unique_dim.default": "unique",
+    "aten.unique_consecutive.default": "unique",
+    "aten._linalg_check_errors.default": "whether a matrix could be solved",
+}
+"""Operations after which the program knows something that the GPU has found out, such as a size: it has waited."""
+
+
+class Synchronisation(NamedTuple):
+    """Where the program would have waited for the GPU. file: in the package; function: in it. what: it waited for."""
+
+    file: str
+    function: str
+    what: str
+
+
+synchronisations: list[Synchronisation] = []
+"""Those since the list was last cleared, in their order."""
 
 
 class PretendedTensor(Tensor):
@@ -122,6 +150,7 @@ class PretendedTensor(Tensor):
         raise RuntimeError(f"data_ptr() was asked of a tensor on {self.device}: no kernel for the CPU may read it.")
 
     def tolist(self) -> Any:
+        _note("values are read")
         return self.inner.detach().tolist()
 
     def __format__(self, spec: str) -> str:
@@ -180,6 +209,7 @@ class _NoDriver(TorchFunctionMode):
 
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operation on the CPU tensors inside, after the checks that CUDA would make; what it returns is wrapped."""
+    note_waiting(func, args, kwargs)
     given = [*_leaves(args), *_leaves(list(kwargs.values()))]
     common = check_devices(func, args, kwargs, [x for x in given if isinstance(x, Tensor)])
     target = _resolved(kwargs["device"]) if kwargs.get("device") is not None else common
@@ -204,6 +234,63 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return PretendedTensor(x, target.index) if target.type == "cuda" else x
 
     return _mapped(wrapped, out)
+
+
+def note_waiting(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """Notes an operation for which a program on CUDA waits: one that tells it what the GPU has found, and a copy
+    between CPU and GPU that was not asked to go on by itself (`non_blocking`).
+    """
+    name = str(func)
+    if name in COPIES:
+        place = 0 if name == "aten._to_copy.default" else 1
+        source, target = args[place], kwargs.get("device") if place == 0 else args[0].device
+        blocks = not (kwargs.get("non_blocking") or (name == "aten.copy_.default" and len(args) > 2 and args[2]))
+        there = isinstance(source, PretendedTensor)
+        if target is not None and blocks and there != (_resolved(target).type == "cuda"):
+            _note("a copy to the CPU" if there else "a copy to the GPU")
+    elif not any(isinstance(value, PretendedTensor) for value in _leaves(args)):
+        return
+    elif name in READS:
+        _note(READS[name])
+    elif name == "aten.repeat_interleave.Tensor" and kwargs.get("output_size") is None:
+        _note("repeat_interleave")
+    elif name.startswith(("aten.index.", "aten.index_put", "aten._index_put")):
+        masked = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        filled = len(args) > 2 and isinstance(args[2], Tensor) and args[2].dim() == 0  # becomes a masked_fill
+        if masked and not filled:
+            _note("a boolean mask")
+
+
+def _note(what: str) -> None:
+    """Where in the package an operation was asked for, from the innermost of its functions outwards."""
+    frame = sys._getframe(1)
+    while frame is not None and f"{_PACKAGE}/" not in frame.f_code.co_filename:
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return
+    path = Path(frame.f_code.co_filename).relative_to(_PACKAGE.parent)
+    synchronisations.append(Synchronisation(path.as_posix(), frame.f_code.co_name, what))
+
+
+_PACKAGE = Path(dispatch.__file__).resolve().parents[1]
+
+
+class PretendedEvent:
+    """What `torch.cuda.Event` is on a stream on which everything is done at once."""
+
+    def __init__(self, enable_timing: bool = False, **settings: Any) -> None:
+        self.seconds = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.seconds = time.perf_counter()
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None: ...
+
+    def elapsed_time(self, other: PretendedEvent) -> float:
+        return 1e3 * (other.seconds - self.seconds)
 
 
 def check_devices(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> torch.device:
@@ -325,6 +412,11 @@ def _patched() -> Iterator[None]:
         "device_count": lambda: DEVICES,
         "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "a pretended device",
+        "current_stream": lambda device=None: None,
+        "Event": PretendedEvent,
+        "empty_cache": lambda: None,
+        "max_memory_allocated": lambda device=None: 3 << 20,
+        "reset_peak_memory_stats": lambda device=None: None,
     }
     with contextlib.ExitStack() as stack:
         for name, answer in answers.items():

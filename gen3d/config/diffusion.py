@@ -85,9 +85,17 @@ class DiffusionConfig(Section, key="diffusion"):
     """Precision of the model's numbers. 'fp16' and 'bf16' take half the memory of 'fp32' and are faster on a GPU."""
     attention_slicing: bool = False
     """Whether attention is computed in slices, which takes less memory and more time."""
-    cpu_offload: bool = False
-    """Whether each part of the model is on the GPU only while it computes, which takes less of its memory and more
-    time."""
+    vae_slicing: bool = False
+    """Whether the model's autoencoder works on one view of a batch at a time, which takes less memory and more time."""
+    vae_tiling: bool = False
+    """Whether the model's autoencoder works on overlapping tiles of views that are larger than it was trained on, which
+    takes less memory and leaves faint seams."""
+    cpu_offload: Annotated[str, Choices("off", "model", "sequential")] = "off"
+    """What is on the GPU only while it computes, which takes less of its memory and more time: 'model' each part of the
+    model as a whole ('true' means the same), 'sequential' each layer on its own, which is by far the slowest."""
+    compile: bool = False
+    """Whether `torch.compile` makes faster kernels for the model's network on a GPU. The first step takes a minute
+    longer, and so does the first after the number of views changes."""
     download: bool = False
     """Whether weights that are missing are fetched from the hub."""
 

@@ -66,6 +66,9 @@ class Setting:
 
         Raises UsageError for any other type. place: what the sentence says before the value, as in "user.yaml has".
         """
+        if isinstance(value, bool) and self.kind is str and {"on", "off"} & set(self.choices):
+            # YAML reads 'off' and 'on' as false and true.
+            value = {False: "off", True: "on" if "on" in self.choices else self.choices[1]}[value]
         try:
             return _converted(value, self.kind)
         except TypeError:

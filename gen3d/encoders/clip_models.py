@@ -22,6 +22,11 @@ from gen3d.runtime.tensors import not_finite
 
 TEXT_BATCH = 64
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+GRADIENT_SCALE = 1024.0
+"""What gradients are multiplied with inside of a model of 16 bits: those of single pixels would be 0 there."""
+
 
 @dataclass(frozen=True)
 class ClipModel:
@@ -54,17 +59,35 @@ class ClipModel:
         return cls(name, model, tokenize, size if isinstance(size, int) else int(size[0]), tuple(mean), tuple(std))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, image_size, image_size] -> features [B, D], differentiable."""
+        """Normalised images [B, 3, image_size, image_size] -> features [B, D] in fp32, differentiable."""
         parameter = next(self.model.parameters())
-        features: Tensor = self.model.encode_image(images.to(parameter.device, parameter.dtype))
-        return features
+        if parameter.dtype == torch.float32:
+            features: Tensor = self.model.encode_image(images.to(parameter.device, parameter.dtype))
+            return features
+        images = _ScaledGradient.apply(images.float(), 1 / GRADIENT_SCALE)
+        features = self.model.encode_image(images.to(parameter.device, parameter.dtype)).float()
+        scaled: Tensor = _ScaledGradient.apply(features, GRADIENT_SCALE)
+        return scaled
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Features [T, D]."""
+        """Features [T, D] in fp32."""
         device = next(self.model.parameters()).device
         tokens = self.tokenize(texts).to(device)
-        return torch.cat([self.model.encode_text(part) for part in torch.split(tokens, TEXT_BATCH)])
+        return torch.cat([self.model.encode_text(part).float() for part in torch.split(tokens, TEXT_BATCH)])
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The values as they are; their gradient times a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.factor * gradient, None
 
 
 def load_clip_model(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gen3d.errors import UsageError
+from gen3d.runtime.transfers import constant, sent
 
 DEFAULT_FOV = 40.0
 """Vertical field of view in degrees of the corpus renders and of every default recipe."""
@@ -51,7 +52,8 @@ class Cameras:
 
     def viewmats(self) -> Tensor:
         """World-to-camera matrices in OpenCV axes, [B, 4, 4]: the `viewmats` that gsplat takes."""
-        turn = (self.c2w[:, :3, :3] * self.c2w.new_tensor([1.0, -1.0, -1.0])).transpose(1, 2)
+        right, up, backward = self.c2w[:, :3, :3].unbind(2)
+        turn = torch.stack([right, -up, -backward], 1)
         matrices = self.c2w.clone()  # a copy has the last row
         matrices[:, :3, :3] = turn
         matrices[:, :3, 3] = -(turn @ self.c2w[:, :3, 3:])[..., 0]
@@ -68,15 +70,17 @@ class Cameras:
                 raise UsageError(
                     f"Cameras cannot have {size[0]} x {size[1]} pixels: give a width and a height of at least 1."
                 )
-        scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
-        return Cameras(self.c2w, self.intrinsics * scale[:, None], width, height)
+        x, y, one = self.intrinsics.unbind(1)
+        scaled = torch.stack([x * (width / self.width), y * (height / self.height), one], 1)
+        return Cameras(self.c2w, scaled, width, height)
 
     def to(self, device: torch.device | str) -> Cameras:
-        return Cameras(self.c2w.to(device), self.intrinsics.to(device), self.width, self.height)
+        return Cameras(sent(self.c2w, device), sent(self.intrinsics, device), self.width, self.height)
 
     def rays(self) -> tuple[Tensor, Tensor]:
         """Origins and unit directions through every pixel centre, each [B, H, W, 3], in world space."""
-        ys, xs = torch.meshgrid(torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij")
+        rows, columns = (torch.arange(n, device=self.c2w.device) + 0.5 for n in (self.height, self.width))
+        ys, xs = torch.meshgrid(rows, columns, indexing="ij")
         pixels = torch.stack([xs, ys], -1).to(self.c2w)  # [H, W, 2]
         focal = torch.diagonal(self.intrinsics, dim1=1, dim2=2)[:, None, None, :2]
         centre = self.intrinsics[:, None, None, :2, 2]
@@ -91,10 +95,10 @@ def look_at(positions: Tensor, target: Tensor | None = None) -> Tensor:
     """Camera-to-world matrices [B, 4, 4] (OpenGL axes, +Y up) at `positions` [B, 3] looking at `target` [3]."""
     target = positions.new_zeros(3) if target is None else target
     backward = torch.nn.functional.normalize(positions - target, dim=-1)
-    up = positions.new_tensor([0.0, 1.0, 0.0]).expand_as(backward)
+    up = constant([0.0, 1.0, 0.0], positions).expand_as(backward)
     # Straight up or down the world's up is parallel to the view: any horizontal direction will do then.
     degenerate = backward[:, 1:2].abs() > 0.9999
-    up = torch.where(degenerate, positions.new_tensor([0.0, 0.0, -1.0]).expand_as(up), up)
+    up = torch.where(degenerate, constant([0.0, 0.0, -1.0], positions).expand_as(up), up)
     right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=-1)
     c2w = torch.eye(4, dtype=positions.dtype, device=positions.device).repeat(len(positions), 1, 1)
     c2w[:, :3, :3] = torch.stack([right, torch.linalg.cross(backward, right), backward], -1)

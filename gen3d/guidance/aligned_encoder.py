@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from gen3d.errors import Gen3DError
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.guidance.clip import ClipTowers, cosine_loss, image_features, text_features
+from gen3d.runtime.transfers import sent
 
 
 class TextEncoder(Protocol):
@@ -73,7 +74,8 @@ class EncoderGuidance:
 
     def _step(self, features: Tensor, device: torch.device) -> EncoderStep:
         """The step of features [B, D]. device: that of the scene, to which the loss belongs wherever the encoder is."""
-        loss = cosine_loss(F.normalize(features.float(), dim=-1), self.target.to(features.device)).to(device)
+        loss = cosine_loss(F.normalize(features.float(), dim=-1), sent(self.target, features.device))
+        loss = sent(loss, device)
         return EncoderStep(self.weight * loss, 1 - loss.detach())
 
 

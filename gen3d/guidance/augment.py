@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gen3d.errors import UsageError
+from gen3d.runtime.transfers import constant, like
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -86,12 +87,14 @@ def apply(images: Tensor, draws: Draws, size: int) -> Tensor:
     """
     if len(draws.corners) != len(images) * draws.crops:
         raise ValueError(f"{len(draws.corners)} draws do not fit {len(images)} images of {draws.crops} crops.")
-    crops = cut(images.repeat_interleave(draws.crops, 0), draws.corners.to(images), size)
-    return jitter_colors(crops, draws.factors.to(images))
+    # The corners stay on the CPU, which finds what they ask for without waiting for the images.
+    crops = cut(images.repeat_interleave(draws.crops, 0), draws.corners.to(images.dtype), size)
+    return jitter_colors(crops, like(draws.factors, images))
 
 
 def cut(images: Tensor, corners: Tensor, size: int) -> Tensor:
-    """The quadrilaterals with `corners` [N, 4, 2] (see `Draws`) of images [N, C, H, W], as [N, C, size, size].
+    """The quadrilaterals with `corners` [N, 4, 2] (see `Draws`) of images [N, C, H, W], as [N, C, size, size]. The
+    corners may lie on any device.
 
     Images that are more than a pixel and a half fine for the smallest crop are shrunk with anti-aliasing first, since
     sampling takes no means.
@@ -101,7 +104,13 @@ def cut(images: Tensor, corners: Tensor, size: int) -> Tensor:
     if max(images.shape[-2:]) > fine:
         height, width = (max(1, round(n * fine / max(images.shape[-2:]))) for n in images.shape[-2:])
         images = F.interpolate(images, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return F.grid_sample(images, _grid(corners, size), mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        images,
+        _grid(like(homography(corners), images), size),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
 
 
 def homography(corners: Tensor) -> Tensor:
@@ -111,7 +120,7 @@ def homography(corners: Tensor) -> Tensor:
     x = (a u + b v + c) / (g u + h v + 1), y = (d u + e v + f) / (g u + h v + 1).
     """
     count = len(corners)
-    source = corners.new_tensor(_CORNERS).expand(count, 4, 2)
+    source = constant(_CORNERS, corners).expand(count, 4, 2)
     u, v = source.unbind(-1)
     x, y = corners.unbind(-1)
     one, zero = torch.ones_like(u), torch.zeros_like(u)
@@ -133,7 +142,7 @@ def jitter_colors(images: Tensor, factors: Tensor) -> Tensor:
     """
     brightness, contrast, saturation = (factors[:, k].view(-1, 1, 1, 1) for k in range(3))
     images = images * brightness
-    weights = images.new_tensor(LUMA).view(1, 3, 1, 1)
+    weights = constant(LUMA, images).view(1, 3, 1, 1)
     middle = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     images = middle + contrast * (images - middle)
     grey = (images * weights).sum(1, keepdim=True)
@@ -143,12 +152,12 @@ def jitter_colors(images: Tensor, factors: Tensor) -> Tensor:
 _CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
-def _grid(corners: Tensor, size: int) -> Tensor:
-    """Where each pixel of a crop is sampled, [N, size, size, 2]."""
-    identity = torch.eye(2, 3, dtype=corners.dtype, device=corners.device)[None]
+def _grid(maps: Tensor, size: int) -> Tensor:
+    """Where each pixel of a crop is sampled, [N, size, size, 2], by its projective map [N, 3, 3]."""
+    identity = torch.eye(2, 3, dtype=maps.dtype, device=maps.device)[None]
     base = F.affine_grid(identity, [1, 1, size, size], align_corners=False)  # [1, size, size, 2]
     homogeneous = torch.cat([base, torch.ones_like(base[..., :1])], -1).view(1, -1, 3)
-    mapped = homogeneous @ homography(corners).transpose(1, 2)  # [N, size size, 3]
+    mapped = homogeneous @ maps.transpose(1, 2)  # [N, size size, 3]
     return (mapped[..., :2] / mapped[..., 2:]).view(-1, size, size, 2)
 
 

@@ -22,6 +22,7 @@ from gen3d.guidance.view_prompts import VIEWS, camera_weights
 from gen3d.rendering.backgrounds import composite, dream_fields, random_solid, solid
 from gen3d.rendering.regularizers import opacity
 from gen3d.rendering.views import Render
+from gen3d.runtime.transfers import constant, like, sent
 
 TEMPLATES = ("{}", "a 3d model of {}", "a render of {}", "{} on a plain background")
 """Sentences around a prompt; the features of all are averaged (CLIP, Radford et al. 2021, section 3.1.4)."""
@@ -155,18 +156,18 @@ class ClipGuidance:
 
         features = see(render)  # [B crops, D]
         text = self.text if texts is None else texts.repeat_interleave(draws.crops, 0)
-        terms = {"text": cosine_loss(features, text.to(features))}
+        terms = {"text": cosine_loss(features, like(text, features))}
         if config.prior and self.prior is not None:
-            terms["prior"] = cosine_loss(features, self.prior.to(features))
+            terms["prior"] = cosine_loss(features, like(self.prior, features))
         if config.directional and self.direction is not None:
             if start is None:
                 raise ValueError("The directional term compares with the scene at the start: pass `start`.")
             with torch.no_grad():
                 before = see(start)
-            terms["directional"] = directional_loss(features, before, self.direction.to(features))
+            terms["directional"] = directional_loss(features, before, like(self.direction, features))
         if config.transmittance:
             terms["transmittance"] = opacity(render.alpha, opacity_target(config, step))
-        terms = {name: value.to(render.rgb.device) for name, value in terms.items()}
+        terms = {name: sent(value, render.rgb.device) for name, value in terms.items()}
         loss = torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()
         detached = {name: value.detach() for name, value in terms.items()}
         return ClipStep(config.weight * loss, 1 - detached["text"], detached)
@@ -174,7 +175,7 @@ class ClipGuidance:
 
 def image_features(towers: ClipTowers, images: Tensor) -> Tensor:
     """Unit features [B, D] of images [B, 3, image_size, image_size] in 0..1; differentiable."""
-    mean, std = (images.new_tensor(list(values)).view(1, 3, 1, 1) for values in (towers.mean, towers.std))
+    mean, std = (constant(list(values), images).view(1, 3, 1, 1) for values in (towers.mean, towers.std))
     return F.normalize(towers.encode_image((images - mean) / std).float(), dim=-1)
 
 
@@ -233,7 +234,7 @@ def background_of(render: Render, kind: str, generator: torch.Generator) -> Tens
     if render.background is not None:
         return render.background
     views, height, width = render.rgb.shape[:3]
-    return BACKGROUNDS[kind](views, height, width, generator).to(render.rgb)
+    return like(BACKGROUNDS[kind](views, height, width, generator), render.rgb)
 
 
 def view_features(towers: ClipTowers, prompt: str, templates: Sequence[str] = TEMPLATES) -> Tensor:

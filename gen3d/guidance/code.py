@@ -24,6 +24,7 @@ from gen3d.guidance.timesteps import Window
 from gen3d.guidance.variational import LowRankAdapter, VariationalRule, adam
 from gen3d.guidance.weighting import weight_at
 from gen3d.priors.denoiser import CodeDenoiser
+from gen3d.runtime.transfers import like
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class CodeGuidance:
         config = self.config
         t = annealed_time(progress, config.t_max, config.t_min)
         clean = code.detach().expand(1 if config.rule in INVERTING else config.draws, -1)
-        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        noise = like(torch.randn(clean.shape, generator=self.generator), clean)
         times = clean.new_full((len(clean),), t)
         draw = Draw(clean, noise, times, FlowPath(), self.predict, config.guidance_scale, self.generator)
         gradient = self.rule(draw).mean(0, keepdim=True)

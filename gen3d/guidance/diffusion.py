@@ -39,6 +39,7 @@ from gen3d.guidance.timesteps import (
 from gen3d.guidance.variational import ATTENTION, LowRankAdapter, VariationalRule, adam
 from gen3d.guidance.view_prompts import directional
 from gen3d.rendering.views import Render
+from gen3d.runtime.transfers import like, sent
 
 LATENT_CHANNELS = 4
 
@@ -46,12 +47,16 @@ LATENT_CHANNELS = 4
 @dataclass(frozen=True)
 class DiffusionStep:
     """What one step gives. loss: unweighted, where the render is; its gradient is the rule's, a mean over views.
-    gradient_norm: root mean square of the rule's gradient in what the prior diffuses; of 'refine' that of the
-    difference in pixels.
+    gradient: the rule's in what the prior diffuses; of 'refine' the difference in pixels.
     """
 
     loss: Tensor
-    gradient_norm: float
+    gradient: Tensor
+
+    @property
+    def gradient_norm(self) -> float:
+        """Root mean square of the gradient; to read it is to wait for the device."""
+        return float(self.gradient.float().square().mean().sqrt())
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class DiffusionGuidance:
         images = torch.cat([render.rgb, render.alpha], -1)
         background = render.background
         if background is None:
-            background = torch.rand(3, generator=self.generator).to(images)
+            background = like(torch.rand(3, generator=self.generator), images)
         if self.config.rule == "refine":
             return self._refine(images, background, cameras, progress)
         if progress < self.config.latents_until:
@@ -119,7 +124,7 @@ class DiffusionGuidance:
                 clean = prior.encode_image(torch.cat([start.rgb, start.alpha], -1), background)
             gradient = rules.dds(draw, rules.Reference(clean, self._predict(self.source, cameras)))
         gradient = tamed(finite(gradient), self.config)
-        return DiffusionStep(distillation_loss(latents, gradient).to(render.rgb.device), _size(gradient))
+        return DiffusionStep(sent(distillation_loss(latents, gradient), render.rgb.device), gradient)
 
     def state_dict(self) -> dict[str, Any]:
         """What the student of 'vsd' has learned; nothing for other rules."""
@@ -148,8 +153,8 @@ class DiffusionGuidance:
         return resize(2 * images.permute(0, 3, 1, 2) - 1, self.prior.resolution // codec.downscale)
 
     def _draw(self, clean: Tensor, cameras: Cameras, progress: float) -> Draw:
-        times = draw_times(self.times(progress), len(clean), self.generator, self.prior.views).to(clean)
-        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        times = like(draw_times(self.times(progress), len(clean), self.generator, self.prior.views), clean)
+        noise = like(torch.randn(clean.shape, generator=self.generator), clean)
         predict = self._predict(self.conditioning, cameras)
         return Draw(clean, noise, times, self.prior.path, predict, self.scale(progress), self.generator)
 
@@ -163,7 +168,7 @@ class DiffusionGuidance:
             draw = self._draw(prior.encode_image(images, background), cameras, progress)
             target = prior.decode(refine(draw, steps_from(draw.t, self.config.refine_steps))).to(shown)
         loss = refinement_loss(shown, target).to(images.device)
-        return DiffusionStep(loss, _size(shown.detach() - target))
+        return DiffusionStep(loss, shown.detach() - target)
 
     def _predict(self, conditioning: Any, cameras: Cameras) -> Predict:
         """The prior under one conditioning, its conditional half kept off the texts of other views by Perp-Neg."""
@@ -305,7 +310,3 @@ def scale_schedule(config: DiffusionConfig) -> ScaleSchedule:
     if config.guidance_scale_final is None:
         return constant_scale(config.guidance_scale)
     return linear_scale(config.guidance_scale, config.guidance_scale_final)
-
-
-def _size(values: Tensor) -> float:
-    return float(values.float().square().mean().sqrt())

@@ -6,7 +6,7 @@ sample, the flow's velocity or the v of progressive distillation; rules see nois
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class DiscretePath:
     """
 
     alphas_cumprod: Tensor
+    _there: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         abar = self.alphas_cumprod
@@ -62,8 +63,9 @@ class DiscretePath:
         return (1 - self._abar(t)).sqrt().to(t)
 
     def _abar(self, t: Tensor) -> Tensor:
-        abar = self.alphas_cumprod.to(t.device)
-        return abar[self.index(t)]
+        if t.device not in self._there:
+            self._there[t.device] = self.alphas_cumprod.to(t.device)
+        return self._there[t.device][self.index(t)]
 
 
 def scaled_linear_path(steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> DiscretePath:

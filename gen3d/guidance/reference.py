@@ -20,6 +20,7 @@ from gen3d.geometry.cameras import OBJECT_RADIUS, Cameras, orbit
 from gen3d.rendering.backgrounds import composite
 from gen3d.rendering.views import Render
 from gen3d.runtime.files import read_user_bytes
+from gen3d.runtime.transfers import like
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 4096 * 4096
@@ -102,7 +103,7 @@ def reference_loss(render: Render, reference: ReferenceImage, alpha_weight: floa
     render: one view [1, H, W, ...] of the image's size. background: [3] behind both, where the image is masked: a
     colour that hides in front of one does not hide in front of all. Else the render is put before white.
     """
-    wanted, behind = reference.pixels.to(render.rgb), background.to(render.rgb)
+    wanted, behind = like(reference.pixels, render.rgb), like(background, render.rgb)
     if not reference.masked:
         behind = torch.ones_like(behind)
     drawn = composite(render.rgb[0], render.alpha[0], behind)

@@ -17,7 +17,7 @@ from gen3d.guidance.paths import add_noise, clean_of, ddim_step
 
 
 def steps_from(t: Tensor, whole: int) -> int:
-    """Steps left from times t [B], at least 1, where a sampling from time 1 takes `whole`."""
+    """Steps left from times t [B], at least 1, where a sampling from time 1 takes `whole`. Waits for the device."""
     return max(1, math.ceil(float(t.max()) * whole - 1e-6))
 
 

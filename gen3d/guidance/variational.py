@@ -24,6 +24,7 @@ from gen3d.guidance.contract import Draw, NoisePath
 from gen3d.guidance.paths import add_noise
 from gen3d.guidance.rules import Weight, one_minus_abar
 from gen3d.guidance.timesteps import Window, draw_times
+from gen3d.runtime.transfers import like
 
 NoisePredict = Callable[[Tensor, Tensor], Tensor]
 """A function (noisy [B, ...], t [B]) -> noise prediction under the prompt, with gradients: the student's."""
@@ -198,16 +199,18 @@ def denoising_loss(student: NoisePredict, path: NoisePath, clean: Tensor, noise:
     return F.mse_loss(student(add_noise(path, clean, noise, t), t).float(), noise.float())
 
 
-def train_student(student: NoisePredict, optimizer: torch.optim.Optimizer, draw: Draw, window: Window) -> float:
-    """One step of the student on the particles draw.clean [n, ...], at new times of the window and noise: the loss."""
-    t = draw_times(window, len(draw.clean), draw.generator).to(draw.t)
+def train_student(student: NoisePredict, optimizer: torch.optim.Optimizer, draw: Draw, window: Window) -> Tensor:
+    """One step of the student on the particles draw.clean [n, ...], at new times of the window and noise: the loss [],
+    detached.
+    """
+    t = like(draw_times(window, len(draw.clean), draw.generator), draw.t)
     shape, generator = draw.clean.shape, draw.generator
-    noise = torch.randn(shape, generator=generator, dtype=draw.clean.dtype).to(draw.clean.device)
+    noise = like(torch.randn(shape, generator=generator, dtype=draw.clean.dtype), draw.clean)
     optimizer.zero_grad(set_to_none=True)
     loss = denoising_loss(student, draw.path, draw.clean, noise, t)
     torch.autograd.backward(loss)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 @dataclass
@@ -226,7 +229,7 @@ class VariationalRule:
     updates: int = 1
     weight: Weight = one_minus_abar
     views: Tensor | None = None
-    loss: float = math.nan
+    loss: Tensor | float = math.nan
 
     def __call__(self, draw: Draw) -> Tensor:
         gradient = vsd(draw, self._predict, self.weight)
@@ -241,7 +244,7 @@ class VariationalRule:
         return {
             "adapter": {name: value.detach().clone() for name, value in self.adapter.state_dict().items()},
             "optimizer": self.optimizer.state_dict(),
-            "loss": self.loss,
+            "loss": float(self.loss),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

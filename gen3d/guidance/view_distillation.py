@@ -19,6 +19,7 @@ from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.distillation import distillation_loss
 from gen3d.guidance.paths import FlowPath, add_noise
 from gen3d.priors.view_prior import VIEW_SIZE, ViewPrior, camera_directions
+from gen3d.runtime.transfers import like
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """A function (noisy [B, 64, 64, 4], times [B], coarse [B, 64, 64, 4], directions [B, 3]) -> clean views under the text.
@@ -62,7 +63,7 @@ class ViewGuidance:
         t = annealed_time(progress, self.config.t_max, self.config.t_min)
         sample, small = resize(rendered, VIEW_SIZE), resize(coarse, VIEW_SIZE)
         clean = sample.detach()
-        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        noise = like(torch.randn(clean.shape, generator=self.generator), clean)
         times = clean.new_full((len(clean),), t)
         with torch.no_grad():
             noisy = add_noise(FlowPath(), clean, noise, times)

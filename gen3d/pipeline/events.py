@@ -4,10 +4,11 @@ event; the loop knows none of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from gen3d.geometry.cameras import Cameras, turntable
@@ -32,12 +33,36 @@ class Said:
     warning: bool = False
 
 
+class Terms(Mapping[str, float]):
+    """What the loss of a step was made of, by name. The numbers are read when the first of them is asked for, all at
+    once: on a graphics card whoever reads them waits until it has come so far, and who does not lets it run on.
+    """
+
+    def __init__(self, terms: Mapping[str, Tensor]) -> None:
+        """terms: scalars, each []."""
+        self._tensors: dict[str, Tensor] | None = {name: term.detach() for name, term in terms.items()}
+        self._names = tuple(terms)
+        self._values: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> float:
+        if self._tensors is not None:
+            values = torch.stack([term.double() for term in self._tensors.values()]).tolist()
+            self._values, self._tensors = dict(zip(self._names, values, strict=True)), None
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @dataclass(frozen=True)
 class StepEvent:
     """One optimisation step is done.
 
-    stage: counted from 0; -1 while drafts are compared. step: 1 to `steps`. terms: the loss and what it is made of.
-    run: the run itself, which may be looked at, stopped and changed between steps.
+    stage: counted from 0; -1 while drafts are compared. step: 1 to `steps`. terms: the loss and what it is made of, see
+    `Terms`. run: the run itself, which may be looked at, stopped and changed between steps.
     """
 
     stage: int

@@ -11,7 +11,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.geometry.cameras import random_orbit
 from gen3d.guidance.step import StepContext
-from gen3d.pipeline.events import Event, Said, StepEvent
+from gen3d.pipeline.events import Event, Said, StepEvent, Terms
 from gen3d.pipeline.optimizer import set_learning_rates
 from gen3d.pipeline.render_terms import render_terms
 from gen3d.pipeline.stage import Stage
@@ -26,7 +26,8 @@ def optimize(stage: Stage, run: Run, number: int) -> Iterator[Event]:
     """Makes the steps of a stage that are left, and tells of each. Changes the stage and its scene in place.
 
     Every step draws views of the scene; guides pull at what is seen, or at the scene itself. The watchdog looks before
-    and after the parameters move, and takes the scene back where a step went wrong. number: of the stage, for events.
+    and after the parameters move, and takes the scene back where a step went wrong: on a graphics card it hears of that
+    in the step after, so that the program need not wait for the card. number: of the stage, for events.
     """
     scene, watchdog, times = stage.scene, stage.watchdog, stage.times
     representation, steps = scene.representation, stage.steps
@@ -78,8 +79,7 @@ def optimize(stage: Stage, run: Run, number: int) -> Iterator[Event]:
             continue
         times.lap("update")
         times.steps += 1
-        values = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
-        yield StepEvent(number, stage.step, steps, values, run)
+        yield StepEvent(number, stage.step, steps, Terms({"loss": loss, **terms}), run)
 
     if trouble := watchdog.at_the_end():
         watchdog.restore()

@@ -122,7 +122,7 @@ class ClipGuide(ImageGuide):
         from gen3d.guidance.augment import Augmentation
         from gen3d.guidance.clip import ClipGuidance, ClipGuidanceConfig, view_features
 
-        settings, towers = inputs.config.clip, inputs.models.towers(inputs.config.clip.model)
+        settings, towers = inputs.config.clip, inputs.models.towers(inputs.config.clip.model, inputs.config.clip.dtype)
         super().__init__(settings)
         details = ClipGuidanceConfig(
             directional=settings.directional,
@@ -163,7 +163,7 @@ class EncoderGuide(ImageGuide):
         super().__init__(inputs.config.encoder)
         self.background, self.generator = inputs.config.encoder.background, inputs.generator
         check_background(self.background)
-        towers = inputs.models.towers(inputs.config.encoder.model)
+        towers = inputs.models.towers(inputs.config.encoder.model, inputs.config.encoder.dtype)
         self.guidance = EncoderGuidance(MeanOfViews(towers), inputs.text_for(inputs.config.encoder.model))
 
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:

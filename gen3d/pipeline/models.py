@@ -40,7 +40,7 @@ class Models:
     def __init__(self, device: torch.device | None = None, keep: bool = False) -> None:
         self.device = device or torch.device("cpu")
         self.keep = keep
-        self._towers: dict[str, ClipTowers] = {}
+        self._towers: dict[tuple[str, str], ClipTowers] = {}
 
     @cached_property
     def prior(self) -> ShapePrior:
@@ -57,7 +57,7 @@ class Models:
         """The judge, which guides nothing. Raises Gen3DError where its weights are missing or damaged."""
         from gen3d.encoders.evaluator import Evaluator
 
-        return Evaluator.load()
+        return Evaluator.load(device=self.device)
 
     @cached_property
     def gallery(self) -> Sequence[str]:
@@ -70,17 +70,22 @@ class Models:
         """Text features [768] of a prompt, as the shape prior and the view prior take them."""
         return self.prior.text.encode([prompt])[0].to(self.device)
 
-    def towers(self, model: str) -> ClipTowers:
-        """The packaged guide for 'mini', else what `encoders.clip_models` finds under the name.
+    def towers(self, model: str, dtype: str = "auto") -> ClipTowers:
+        """The packaged guide for 'mini', else what `encoders.clip_models` finds under the name; on the run's device.
+        dtype: of its weights, as in `config.clip.dtype`.
 
         The guide is not the evaluator, which judges what this one has guided. Raises Gen3DError, within seconds, where
         the model is missing, with the command that gets it.
         """
-        if model not in self._towers:
-            from gen3d.encoders.clip_models import load_clip_model
+        if dtype == "auto":
+            # The packaged model is too small to gain by it, and the CPU has no fast arithmetic of 16 bits.
+            dtype = "fp16" if self.device.type == "cuda" and model != "mini" else "fp32"
+        key = (model, dtype)
+        if key not in self._towers:
+            from gen3d.encoders.clip_models import DTYPES, load_clip_model
 
-            self._towers[model] = load_clip_model(model)
-        return self._towers[model]
+            self._towers[key] = load_clip_model(model, self.device, DTYPES[dtype])
+        return self._towers[key]
 
     def diffusion(self, settings: DiffusionConfig, generator: torch.Generator) -> DiffusionPrior:
         """The diffusion model that `settings.models` names first and that is there. generator: of the run, on the CPU.
@@ -90,7 +95,14 @@ class Models:
         from gen3d.guidance.models.load import LoadOptions, load_prior
 
         options = LoadOptions(
-            settings.dtype, self.device, settings.attention_slicing, settings.cpu_offload, download=settings.download
+            settings.dtype,
+            self.device,
+            settings.attention_slicing,
+            settings.cpu_offload if settings.cpu_offload != "off" else False,
+            download=settings.download,
+            vae_slicing=settings.vae_slicing,
+            vae_tiling=settings.vae_tiling,
+            compile=settings.compile,
         )
         return load_prior(settings.models, options, generator)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gen3d.assets.asset import SHEET_VIEWS, Asset, AssetMesh, sheet_of
@@ -111,6 +112,10 @@ def run_metrics(run: Run, asset: Asset) -> dict[str, Any]:
     metrics["seconds"] = round(run.seconds, 2)
     metrics["stages"] = json.loads(json.dumps(run.costs))
     metrics["peak_memory_mb"] = round(peak_memory() / 2**20)
+    device = run.models.device
+    if device.type == "cuda":
+        metrics["gpu"] = torch.cuda.get_device_name(device)
+        metrics["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
     return metrics
 
 

@@ -20,6 +20,7 @@ from gen3d.guidance.weighting import is_used, weight_at
 from gen3d.pipeline.field_views import FieldTarget
 from gen3d.pipeline.models import Models
 from gen3d.pipeline.scene import Scene
+from gen3d.runtime.transfers import like
 
 
 class CodeGuide(Guide):
@@ -80,7 +81,7 @@ class FieldViewsGuide(Guide):
     def __call__(self, step: StepContext) -> Tensor:
         assert step.wanted is not None
         # One random background a step: a colour that hides in front of one does not hide in front of all.
-        background = torch.rand(3, generator=step.generator).to(step.wanted)
+        background = like(torch.rand(3, generator=step.generator), step.wanted)
         self.target.age += 1
         return weight_at(self.config.field_views, step.progress) * view_error(step.drawn(), step.wanted, background)
 

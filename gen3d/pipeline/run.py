@@ -115,6 +115,8 @@ class Run:
 
     def _work(self) -> Iterator[Event]:
         first = self.stages[0]
+        if self.models.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.models.device)
         if asks_prior(self.stages):
             yield PhaseBegan("reading the prompt")
             prior = self.models.prior

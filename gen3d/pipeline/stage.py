@@ -48,7 +48,7 @@ class Stage:
         check_render_terms(representation, config.regularizers)
         self.optimizer = make_optimizer(representation, self.appearance.param_groups())
         self.watchdog = Watchdog(representation, learned)
-        self.step, self.damping, self.times = 0, 1.0, StepTimes()
+        self.step, self.damping, self.times = 0, 1.0, StepTimes(device=models.device)
 
     @property
     def steps(self) -> int:

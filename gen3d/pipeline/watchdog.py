@@ -2,6 +2,9 @@
 
 A step is looked at twice: what was rendered and its gradients before the optimiser moves anything, and the parameters
 after it has. A scene is only remembered as healthy once it was seen to render so.
+
+On a graphics card the answer to either look would have to be waited for, while the card has nothing to do. There it is
+read a step later, always: the same step is taken back in every run, and at most one more step is lost.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ class Watchdog:
     def __init__(self, scene: Representation, more: Iterable[torch.nn.Module] = ()) -> None:
         self.scene, self.more = scene, tuple(more)
         self.rollbacks, self.remembered_at = 0, 0
+        self._later = any(parameter.is_cuda for parameter in self._parameters())
+        self._unread: list[_Unread] = []
         self._coverage = 0.0
         self._coverage = self._look()[0]
         self._take(0)
@@ -61,38 +66,45 @@ class Watchdog:
     def _look(self) -> tuple[float, str | None]:
         """Mean alpha of standard views, and what is wrong with them."""
         render = self.scene.render(turntable(CHECK_VIEWS, CHECK_SIZE))
-        coverage = float(render.alpha.mean())
-        if not bool(torch.isfinite(render.rgb).all()):
+        coverage, finite = torch.stack([render.alpha.mean().double(), render.rgb.isfinite().all().double()]).tolist()
+        if not finite:
             return coverage, "the picture is not a number"
         if coverage < MIN_SHARE * self._coverage:
             return coverage, "most of the scene has vanished"
         return coverage, "the scene is empty" if not coverage >= MIN_COVERAGE else None
 
     def before_update(self, loss: Tensor, alpha: Tensor) -> str | None:
-        """What is wrong with a step; None for a healthy one. loss: [], after its backward pass. alpha: [B, H, W, 1] of
-        the step's renders.
+        """What is wrong with a step, on CUDA with the one before it; None for a healthy one. loss: [], after its
+        backward pass. alpha: [B, H, W, 1] of the step's renders.
         """
         coverage = alpha.detach().mean()
         finite = [torch.isfinite(gradient).all() for gradient in self._gradients()]
         gradients = torch.stack(finite).all() if finite else torch.isfinite(loss.detach())
         # One transfer for all three: on a GPU each would wait for the device.
-        seen = torch.stack([loss.detach().double(), coverage.double(), gradients.double()]).tolist()
-        if not abs(seen[0]) < float("inf"):
-            return "the loss is not a number"
-        if trouble := self._covers(seen[1]):
-            return trouble
-        return None if seen[2] else "a gradient is not a number"
+        seen = torch.stack([loss.detach().double(), coverage.double(), gradients.double()])
+        if not self._later:
+            return _trouble(seen.tolist())
+        trouble = next(filter(None, (_trouble(unread.values()) for unread in self._unread)), None)
+        self._unread = [_Unread(seen)]
+        return trouble
 
     def after_update(self) -> str | None:
-        """What is wrong with the parameters; None where all are numbers."""
-        finite = [torch.isfinite(parameter.detach()).all() for parameter in self._parameters()]
-        if finite and not bool(torch.stack(finite).all()):
-            return "a parameter is not a number"
+        """What is wrong with the parameters, None where all are numbers; on CUDA the next `before_update` says it."""
+        finite = self._finite()
+        if not self._later:
+            return _trouble(finite.tolist())
+        self._unread.append(_Unread(finite))
         return None
 
     def at_the_end(self) -> str | None:
         """What is wrong with a finished scene; None where it renders finitely and shows something."""
-        return self.after_update() or self._look()[1]
+        self._unread = []
+        return _trouble(self._finite().tolist()) or self._look()[1]
+
+    def _finite(self) -> Tensor:
+        """[1], 1 where all parameters are numbers, else 0."""
+        finite = [torch.isfinite(parameter.detach()).all() for parameter in self._parameters()]
+        return torch.stack(finite).all().double()[None] if finite else torch.ones(1, dtype=torch.float64)
 
     @property
     def exhausted(self) -> bool:
@@ -102,6 +114,7 @@ class Watchdog:
     def restore(self) -> None:
         """Puts the last healthy scene back, as new parameters; the optimiser has to be made anew."""
         self.rollbacks += 1
+        self._unread = []  # of the scene that is given up
         self.scene.restore(self._good)
         for module, state in zip(self.more, self._good_more, strict=True):
             restore_module(module, state)
@@ -114,6 +127,7 @@ class Watchdog:
             "rollbacks": self.rollbacks,
             "remembered_at": self.remembered_at,
             "coverage": self._coverage,
+            "unread": [unread.values() for unread in self._unread],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,12 +135,7 @@ class Watchdog:
         self._good, self._good_more = state["good"], state["more"]
         self.rollbacks, self.remembered_at = state["rollbacks"], state["remembered_at"]
         self._coverage = state["coverage"]
-
-    @staticmethod
-    def _covers(coverage: float) -> str | None:
-        if not coverage >= MIN_COVERAGE:
-            return "the scene is empty"
-        return "the scene fills the whole view" if coverage > MAX_COVERAGE else None
+        self._unread = [_Unread(torch.tensor(values, dtype=torch.float64)) for values in state.get("unread", [])]
 
     def _parameters(self) -> Iterator[Tensor]:
         for group in self.scene.param_groups():
@@ -136,3 +145,36 @@ class Watchdog:
 
     def _gradients(self) -> Iterator[Tensor]:
         return (parameter.grad for parameter in self._parameters() if parameter.grad is not None)
+
+
+class _Unread:
+    """Numbers that are on their way from a graphics card to the CPU; nothing waits before they are read."""
+
+    def __init__(self, seen: Tensor) -> None:
+        """seen: [N] float64, on any device."""
+        self._seen, self._arrived = seen.to("cpu", non_blocking=True), None
+        if seen.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record(torch.cuda.current_stream(seen.device))
+
+    def values(self) -> list[float]:
+        """The numbers, once they are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._seen.tolist()
+
+
+def _trouble(seen: list[float]) -> str | None:
+    """What is wrong with a step. seen: loss, mean alpha and whether the gradients are numbers; or, alone, whether the
+    parameters are.
+    """
+    if len(seen) == 1:
+        return None if seen[0] else "a parameter is not a number"
+    loss, coverage, gradients = seen
+    if not abs(loss) < float("inf"):
+        return "the loss is not a number"
+    if not coverage >= MIN_COVERAGE:
+        return "the scene is empty"
+    if coverage > MAX_COVERAGE:
+        return "the scene fills the whole view"
+    return None if gradients else "a gradient is not a number"

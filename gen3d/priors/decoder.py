@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gen3d.priors.linear_code import LinearCode
+from gen3d.runtime.transfers import constant
 
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
 """World axes (column, row) that each plane spans: front, top and side views."""
@@ -140,7 +141,7 @@ class FieldDecoder(nn.Module):
     def _shape(self, field: DecodedField, points: Tensor) -> tuple[Tensor, Tensor]:
         """Shape features [B, P, C] and signed distance [B, P]."""
         batch, count, _ = points.shape
-        around = points[:, :, None] + points.new_tensor(NEIGHBOURS) * NEIGHBOUR_STEP  # [B, P, 7, 3]
+        around = points[:, :, None] + constant(NEIGHBOURS, points) * NEIGHBOUR_STEP  # [B, P, 7, 3]
         nearby = sample_volume(field.distance, around.flatten(1, 2)).view(batch, count, -1)
         features = torch.cat([10 * nearby, sample_planes(field.shape_planes, points), points], -1)
         return features, nearby[..., 0] + 0.1 * self.distance_head(features)[..., 0]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gen3d.geometry.clouds import SurfaceCloud
+from gen3d.runtime.transfers import constant
 
 SHAPE_GRID = 24
 COLOR_GRID = 16
@@ -37,7 +38,7 @@ def splat_to_grid(points: Tensor, values: Tensor, size: int) -> Tensor:
     grid = values.new_zeros(batch * size**3, channels)
     offset = torch.arange(batch, device=points.device)[:, None] * size**3
     for corner in range(8):
-        step = base.new_tensor([corner & 1, corner >> 1 & 1, corner >> 2])
+        step = constant([corner & 1, corner >> 1 & 1, corner >> 2], base)
         cell = base + step
         weight = torch.where(step.bool(), fraction, 1 - fraction).prod(-1)
         weight = weight * ((cell >= 0) & (cell < size)).all(-1)
@@ -49,7 +50,7 @@ def splat_to_grid(points: Tensor, values: Tensor, size: int) -> Tensor:
 
 def blur(grid: Tensor, passes: int = 1) -> Tensor:
     """Separable [1, 2, 1] / 4 blur of [B, C, D, H, W], `passes` times."""
-    kernel = grid.new_tensor([0.25, 0.5, 0.25])
+    kernel = constant([0.25, 0.5, 0.25], grid)
     channels = grid.shape[1]
     for _ in range(passes):
         for axis in range(3):

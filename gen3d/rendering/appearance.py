@@ -20,6 +20,7 @@ from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.backgrounds import LearnedBackground, dream_fields, solid
 from gen3d.rendering.shading import MODES, Light, StudioMode, shaded
 from gen3d.rendering.views import Render
+from gen3d.runtime.transfers import sent
 
 
 class Appearance:
@@ -89,5 +90,7 @@ class Appearance:
             return colors
         device = cameras.c2w.device
         if self.config.background == "solid":
-            return solid(self.config.color, *size).to(device)
-        return dream_fields(*size, self.generator).to(device) if self.config.background == "dream_fields" else None
+            return sent(solid(self.config.color, *size), device)
+        if self.config.background != "dream_fields":
+            return None
+        return sent(dream_fields(*size, self.generator), device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gen3d.runtime.transfers import like
+
 AMBIENT = 0.5
 LIGHTS = (
     ((0.5, 1.0, 0.8), 0.42),
@@ -24,4 +26,4 @@ def studio_lights() -> Tensor:
 
 def studio_shading(normals: Tensor) -> Tensor:
     """Lambertian shading factor [..., 1] (about 0.5 to 1.1) of unit world-space `normals` [..., 3]."""
-    return AMBIENT + (normals @ studio_lights().to(normals).T).clamp(min=0).sum(-1, keepdim=True)
+    return AMBIENT + (normals @ like(studio_lights(), normals).T).clamp(min=0).sum(-1, keepdim=True)

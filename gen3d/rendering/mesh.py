@@ -31,17 +31,24 @@ class MeshFragments:
 
 
 def rasterize(
-    vertices: Tensor | np.ndarray, faces: Tensor | np.ndarray, cameras: Cameras, *, near: float = NEAR
+    vertices: Tensor | np.ndarray,
+    faces: Tensor | np.ndarray,
+    cameras: Cameras,
+    *,
+    near: float = NEAR,
+    check: bool = True,
 ) -> MeshFragments:
     """Nearest triangle under every pixel centre; two-sided; not differentiable; found and returned where the vertices
     are. The cameras may lie on any device.
 
-    vertices: [V, 3] in world space. faces: [F, 3] integers below V. Raises ValueError on other shapes, on face
-    indices out of range and on vertices that are not finite.
+    vertices: [V, 3] in world space. faces: [F, 3] integers below V. check: whether the mesh is looked at first, for
+    which a GPU has to be waited for. Raises ValueError on other shapes, on face indices out of range and on vertices
+    that are not finite.
     """
     vertices = torch.as_tensor(vertices).detach().to(torch.float32).contiguous()
     faces = torch.as_tensor(faces).detach()
-    _check_mesh(vertices, faces)
+    if check:
+        _check_mesh(vertices, faces)
     faces = faces.to(vertices.device, torch.int32).contiguous()
     projections = cameras.to(vertices.device).projections()
     kernels = dispatch.kernels("raster", vertices)
@@ -140,7 +147,10 @@ def _check_mesh(vertices: Tensor, faces: Tensor) -> None:
         raise ValueError(f"The vertices have the shape {tuple(vertices.shape)}; a mesh needs [V, 3].")
     if faces.ndim != 2 or faces.shape[1] != 3:
         raise ValueError(f"The faces have the shape {tuple(faces.shape)}; a triangle mesh needs [F, 3].")
-    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
+    finite = torch.isfinite(vertices).all().long().to(faces.device)
+    # One transfer for all: on a GPU each would wait for the device.
+    found = torch.stack([faces.min().long(), faces.max().long(), finite] if len(faces) else [finite]).tolist()
+    if len(faces) and (found[0] < 0 or found[1] >= len(vertices)):
         raise ValueError(f"A face names a vertex outside 0..{len(vertices) - 1}; check how the mesh was loaded.")
-    if not bool(torch.isfinite(vertices).all()):
+    if not found[-1]:
         raise ValueError("A vertex is not finite; drop or repair the mesh before rendering it.")

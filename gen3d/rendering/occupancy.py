@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gen3d.kernels import dispatch
+from gen3d.runtime.transfers import like, sent
 
 COARSE = 4
 """Fine cells along the side of a coarse one."""
@@ -32,6 +33,8 @@ class PackedSamples:
 
     def of_rays(self, first: int, last: int) -> PackedSamples:
         """The samples of the rays first..last - 1; `ray_index` still counts all rays."""
+        if first == 0 and last == len(self.offsets) - 1:
+            return self
         begin, end = int(self.offsets[first]), int(self.offsets[last])
         some, offsets = slice(begin, end), self.offsets[first : last + 1] - begin
         return PackedSamples(self.positions[some], self.t[some], self.delta[some], self.ray_index[some], offsets)
@@ -78,7 +81,7 @@ class OccupancyGrid(torch.nn.Module):
         cells = self._cells_to_visit(generator, fraction)
         size = self.resolution
         corner = torch.stack([cells % size, cells // size % size, cells // size**2], 1)  # x, y, z
-        jitter = torch.rand(corner.shape, generator=generator).to(corner.device)
+        jitter = sent(torch.rand(corner.shape, generator=generator), corner.device)
         points = (corner + jitter) * (2 / size) - 1
         seen = torch.cat([density_fn(chunk).reshape(-1) for chunk in points.split(_CHUNK)]).to(self.density)
         flat = self.density.view(-1)
@@ -105,7 +108,7 @@ class OccupancyGrid(torch.nn.Module):
         if jitter is None:
             shift = origins.new_full((len(origins),), 0.5)
         else:
-            shift = torch.rand(len(origins), generator=jitter).to(origins)
+            shift = like(torch.rand(len(origins), generator=jitter), origins)
         kernels = dispatch.kernels("march", origins, directions, self.density)
         return PackedSamples(*kernels.march(origins, directions, self.occupied, self.coarse, step, shift))
 

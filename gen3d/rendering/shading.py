@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from gen3d.rendering.lighting import studio_shading
 from gen3d.rendering.views import Render
+from gen3d.runtime.transfers import like
 
 Mode = Literal["albedo", "lambertian", "textureless", "normal"]
 StudioMode = Literal["studio", "albedo", "lambertian", "textureless", "normal"]
@@ -42,11 +43,11 @@ class Light:
         """
         views = len(camera_positions)
         least = math.cos(math.radians(_SPREAD_DEGREES))
-        cosine = 1 - (1 - least) * torch.rand(views, generator=generator).to(camera_positions)
-        turn = 2 * math.pi * torch.rand(views, generator=generator).to(camera_positions)
+        cosine = 1 - (1 - least) * like(torch.rand(views, generator=generator), camera_positions)
+        turn = 2 * math.pi * like(torch.rand(views, generator=generator), camera_positions)
         towards = normalize(camera_positions, dim=-1)
         # Any axis that is not parallel to the view will do: the turn around it is random anyway.
-        helper = torch.eye(3).to(towards)[towards.abs().argmin(-1)]
+        helper = like(torch.eye(3), towards)[towards.abs().argmin(-1)]
         first = normalize(torch.linalg.cross(helper, towards), dim=-1)
         second = torch.linalg.cross(towards, first)
         ring = first * turn.cos()[:, None] + second * turn.sin()[:, None]

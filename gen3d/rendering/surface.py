@@ -64,7 +64,8 @@ class SurfacePoints:
             size, library = (cameras.height, cameras.width), self._kernels.load(vertices)
             self.views = self._kernels.see(vertices, parts, projections, size, NEAR, library)
             return
-        fragments = rasterize(vertices, faces, cameras)
+        # A mesh whose edges were found is one, and on a GPU it would take a wait to see that every vertex is a number.
+        fragments = rasterize(vertices, faces, cameras, check=not vertices.is_cuda)
         pixels = (fragments.face.view(-1) >= 0).nonzero()[:, 0]
         self.views = Views(*parts, projections, fragments.face, fragments.depth, fragments.bary, pixels, NEAR)
 

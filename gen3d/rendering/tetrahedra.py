@@ -14,6 +14,8 @@ from itertools import combinations, permutations
 import torch
 from torch import Tensor
 
+from gen3d.runtime.transfers import constant, like
+
 TET_EDGES = tuple(combinations(range(4), 2))
 """The six edges of a tetrahedron, as in DMTet: 01, 02, 03, 12, 13, 23."""
 
@@ -61,10 +63,13 @@ class Lattice:
         """
         if tuple(values.shape) != (self.count,):
             raise ValueError(f"The values have the shape {tuple(values.shape)}; {(self.count,)} was expected.")
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError("A value of the lattice is not finite, so its surface is not defined.")
         inside = (values.detach() < 0).view((self.cells + 1,) * 3)
-        if any(bool(side.any()) for axis in range(3) for side in (inside.select(axis, 0), inside.select(axis, -1))):
+        sides = [side.any() for axis in range(3) for side in (inside.select(axis, 0), inside.select(axis, -1))]
+        # One transfer for both: on a GPU each would wait for the device.
+        finite, open_side = torch.stack([values.isfinite().all(), torch.stack(sides).any()]).tolist()
+        if not finite:
+            raise ValueError("A value of the lattice is not finite, so its surface is not defined.")
+        if open_side:
             raise ValueError("A boundary vertex of the lattice is inside; make the values there positive.")
         low, high = inside, inside
         for axis in range(3):
@@ -73,7 +78,7 @@ class Lattice:
             high = second | high.narrow(axis, 1, self.cells)
         z, y, x = (high & ~low).nonzero(as_tuple=True)
         side = self.cells + 1
-        return ((z * side + y) * side + x)[:, None] + self.steps().to(x)
+        return ((z * side + y) * side + x)[:, None] + like(self.steps(), x)
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,13 @@ def march(lattice: Lattice, values: Tensor) -> TetSurface:
     a ring, each of them passed in one piece. Zero counts as outside. Raises ValueError as `Lattice.active_cubes`.
     """
     corners = lattice.active_cubes(values)  # [A, 8]
-    tets = corners[:, torch.tensor(KUHN_TETS).to(corners)].view(-1, 4)
+    tets = corners[:, constant(KUHN_TETS, corners)].view(-1, 4)
     inside = values.detach() < 0
-    case = (inside[tets] * torch.tensor([1, 2, 4, 8]).to(tets)).sum(1)
-    tet, slot = (triangle_table().to(case)[case, :, 0] >= 0).nonzero(as_tuple=True)
-    local = triangle_table().to(case)[case[tet], slot]  # [F, 3] edges of the tetrahedron
-    ends = tets[tet[:, None, None], torch.tensor(TET_EDGES).to(case)[local]]  # [F, 3, 2]
+    case = (inside[tets] * constant([1, 2, 4, 8], tets)).sum(1)
+    triangles = like(triangle_table(), case)
+    tet, slot = (triangles[case, :, 0] >= 0).nonzero(as_tuple=True)
+    local = triangles[case[tet], slot]  # [F, 3] edges of the tetrahedron
+    ends = tets[tet[:, None, None], constant(TET_EDGES, case)[local]]  # [F, 3, 2]
     first = inside[ends[..., 0]]
     inner, outer = torch.where(first, ends[..., 0], ends[..., 1]), torch.where(first, ends[..., 1], ends[..., 0])
     keys, faces = torch.unique(inner * lattice.count + outer, return_inverse=True)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gen3d.runtime.transfers import like, sent
+
 if TYPE_CHECKING:
     import trimesh
 
@@ -53,7 +55,9 @@ class Topology:
         corners = np.argsort(flat, kind="stable")
         starts = np.searchsorted(flat[corners], np.arange(vertices + 1))
         device = faces.device
-        tensors = (torch.from_numpy(array.astype(np.int32)).to(device) for array in (triangles, edges, starts, corners))
+        tensors = (
+            sent(torch.from_numpy(array.astype(np.int32)), device) for array in (triangles, edges, starts, corners)
+        )
         return cls(vertices, *tensors)
 
 
@@ -80,8 +84,9 @@ def uniform_laplacian(values: Tensor, topology: Topology) -> Tensor:
     low, high = topology.edges[:, :2].long().unbind(1)
     total = torch.zeros_like(values).index_add(0, low, values.index_select(0, high))
     total = total.index_add(0, high, values.index_select(0, low))
-    degree = torch.bincount(torch.cat([low, high]), minlength=len(values)).clamp(min=1)
-    isolated = torch.zeros_like(degree).index_fill(0, torch.cat([low, high]), 1)
+    ends = torch.cat([low, high])
+    degree = torch.zeros_like(ends[:1]).expand(len(values)).index_add(0, ends, torch.ones_like(ends)).clamp(min=1)
+    isolated = torch.zeros_like(degree).index_fill(0, ends, 1)
     return total / degree[:, None] - values * isolated[:, None]
 
 
@@ -130,7 +135,7 @@ class Diffusion:
 
     def solve(self, values: Tensor) -> Tensor:
         solution = self._factors.solve(values.detach().cpu().double().numpy())
-        return torch.from_numpy(solution).to(values)
+        return like(torch.from_numpy(solution), values)
 
 
 class _Solve(torch.autograd.Function):

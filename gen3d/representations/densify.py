@@ -17,6 +17,7 @@ from gen3d.config.schema import SplatsConfig
 from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.splats import PARAMETERS, GaussianSplats
+from gen3d.runtime.transfers import like
 
 SPLIT_SHRINK = 1.6
 """A split Gaussian's halves have its scales divided by this."""
@@ -122,7 +123,7 @@ class Densifier:
         reset_rows(optimizer, splats, splits)  # the first half takes the old row and is a new Gaussian too
         second = torch.arange(splats.num_gaussians - len(splits), splats.num_gaussians).to(splits)
         for rows in (splits, second):
-            noise = torch.randn(scales.shape, generator=self.generator).to(scales)
+            noise = like(torch.randn(scales.shape, generator=self.generator), scales)
             splats.means[rows] = centres + (rotations @ (scales * noise)[..., None]).squeeze(-1)
             splats.log_scales[rows] = (scales / SPLIT_SHRINK).log()
 

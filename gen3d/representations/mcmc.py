@@ -19,6 +19,7 @@ from gen3d.geometry.transforms import rotation_matrices
 from gen3d.rendering.splats import SplatRender
 from gen3d.representations.densify import reset_rows, select_rows
 from gen3d.representations.splats import GaussianSplats
+from gen3d.runtime.transfers import like
 
 GROWTH = 0.05
 """Share of new Gaussians at each refinement, until there are `max_count`."""
@@ -134,7 +135,7 @@ def position_noise(splats: GaussianSplats, strength: float, generator: torch.Gen
     """The shake [N, 3] of the positions: Gaussian noise times covariance, strong only for nearly transparent Gaussians
     (eq. 8; the gate is sigmoid(100 (0.005 - opacity))).
     """
-    draws = torch.randn(splats.means.shape, generator=generator).to(splats.means)
+    draws = like(torch.randn(splats.means.shape, generator=generator), splats.means)
     gate = torch.sigmoid(_GATE_SLOPE * (_GATE_OPACITY - splats.opacities))
     axes = rotation_matrices(splats.quats) * splats.scales[:, None]  # columns scaled: covariance = axes axes^T
     return strength * gate[:, None] * (axes @ (axes.transpose(1, 2) @ draws[..., None])).squeeze(-1)

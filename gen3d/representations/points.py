@@ -21,6 +21,7 @@ from gen3d.rendering.views import Render
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape
 from gen3d.representations.splats import DISC_FLATNESS, quats_from_z
+from gen3d.runtime.transfers import constant
 
 DISC_OVERLAP = 0.75
 """Standard deviation of a disc over the spacing of the points, enough for a surface without holes."""
@@ -71,7 +72,7 @@ class PointCloud(torch.nn.Module):
         return [{**position, "lr_final": config.lr_position_final}, color]
 
     def render(self, cameras: Cameras) -> Render:
-        widths = DISC_OVERLAP * self.spacing[:, None] * self.spacing.new_tensor([1.0, 1.0, DISC_FLATNESS])
+        widths = DISC_OVERLAP * self.spacing[:, None] * constant([1.0, 1.0, DISC_FLATNESS], self.spacing)
         opacities = torch.full_like(self.spacing, OPACITY)
         quats = quats_from_z(self.normals)
         return rasterize_gaussians(self.positions, quats, widths, opacities, self.colors, cameras)

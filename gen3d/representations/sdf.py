@@ -25,6 +25,7 @@ from gen3d.representations.shape import Shape
 from gen3d.representations.triplane import planes_of
 from gen3d.representations.volume import CELL, VolumeRender, VolumeScene
 from gen3d.representations.volume_fit import fitted, settle
+from gen3d.runtime.transfers import constant
 
 HASH_FEATURES = 2
 PLANE_CHANNELS = 8
@@ -159,7 +160,7 @@ class Sdf(VolumeScene):
 
     def _probed_gradients(self, points: Tensor) -> Tensor:
         """Gradients [N, 3] from distances at the corners of a small tetrahedron: those of planes jump at texels."""
-        corners = points.new_tensor(_TETRAHEDRON)
+        corners = constant(_TETRAHEDRON, points)
         around = [self._distances(self._encode(points + _PROBE * corner)) for corner in corners]
         return torch.stack(around, 1) @ corners / (4 * _PROBE)
 

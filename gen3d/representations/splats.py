@@ -12,6 +12,7 @@ from gen3d.config.schema import SplatsConfig
 from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.harmonics import MAX_DEGREE, color_to_sh, sh_to_color
 from gen3d.rendering.splats import Backend, SplatRender, rasterize_gaussians
+from gen3d.runtime.transfers import constant
 
 PARAMETERS = ("means", "log_scales", "quats", "opacity_logits", "sh", "sh_rest")
 """Names of the parameters, all with one row per Gaussian."""
@@ -182,5 +183,5 @@ def quats_from_z(normals: Tensor) -> Tensor:
     # The half-angle form (1 + z, -y, x, 0) vanishes at z = -1, where half a turn about X does it.
     opposite = z < -1 + 1e-6
     halves = torch.stack([1 + z, -y, x, zero], -1)
-    turn = halves.new_tensor([0.0, 1.0, 0.0, 0.0]).expand_as(halves)
+    turn = constant([0.0, 1.0, 0.0, 0.0], halves).expand_as(halves)
     return torch.nn.functional.normalize(torch.where(opposite[:, None], turn, halves), dim=-1)

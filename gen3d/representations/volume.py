@@ -31,6 +31,7 @@ from gen3d.rendering.views import Render
 from gen3d.rendering.volume import Rays, composite_field, rays_of
 from gen3d.representations.contract import restore_module, snapshot_module
 from gen3d.representations.shape import Shape
+from gen3d.runtime.transfers import like, sent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -168,7 +169,7 @@ class VolumeScene(torch.nn.Module):
         total, samples = render.weights.new_zeros(()), render.samples
         if self.volume.distortion:
             spread = distortion(render.weights, samples.t, samples.offsets, samples.delta)
-            seen = max(float(render.alpha.detach().sum()), 1.0)
+            seen = render.alpha.detach().sum().clamp(min=1.0)
             total = total + self.volume.distortion * spread * len(samples.offsets) / seen
         if self.volume.solid:
             total = total + self.volume.solid * self._hollowness()
@@ -280,7 +281,7 @@ class VolumeScene(torch.nn.Module):
         def shaded(first: int, last: int) -> tuple[Tensor, ...]:
             return self.blend(samples.of_rays(first, last), rays)
 
-        spans = ray_spans(samples.offsets, _SAMPLES_AT_ONCE)
+        spans = ray_spans(samples.offsets, _SAMPLES_AT_ONCE, len(samples.t))
         if len(spans) > 1 and torch.is_grad_enabled():
             parts = [checkpoint(shaded, *span, use_reentrant=False) for span in spans]
         else:
@@ -324,7 +325,7 @@ class VolumeScene(torch.nn.Module):
             return self.level.new_zeros(())
         pick = torch.randint(len(self._deep), (_DEEP_POINTS,), generator=self.generator)
         shift = (torch.rand(_DEEP_POINTS, 3, generator=self.generator) - 0.5) * (2 / size)
-        points = self._deep[pick.to(self._deep.device)] + shift.to(self._deep)
+        points = self._deep[sent(pick, self._deep.device)] + like(shift, self._deep)
         return (1 - self.inside(points) / self.firm).relu().mean()
 
     @torch.no_grad()
@@ -364,10 +365,14 @@ def raw_density(distances: Tensor) -> Tensor:
     return ((-distances / CELL - 0.25) * SLOPE).clamp(-RAW_LIMIT, RAW_LIMIT)
 
 
-def ray_spans(offsets: Tensor, limit: int) -> list[tuple[int, int]]:
-    """First and last + 1 of consecutive rays with about `limit` samples, by the offsets [R + 1] of their samples."""
+def ray_spans(offsets: Tensor, limit: int, count: int) -> list[tuple[int, int]]:
+    """First and last + 1 of consecutive rays with about `limit` samples, by the offsets [R + 1] of their samples, of
+    which there are `count` in all.
+    """
     rays = len(offsets) - 1
-    marks = offsets.new_tensor(range(limit, int(offsets[-1]), limit))
+    if count <= limit:
+        return [(0, rays)] if rays else []
+    marks = torch.arange(limit, count, limit, device=offsets.device)
     cuts = torch.searchsorted(offsets, marks).clamp(1, rays).tolist()
     edges = sorted({0, *cuts, rays})
     return list(pairwise(edges))

@@ -30,6 +30,8 @@ def resolve(name: str) -> torch.device:
     number = int(found[1] or 0)
     trouble = cuda_trouble(number)
     if trouble is None:
+        # Products of float32 matrices stay exact, as torch has it: among them are those of cameras, which TF32 with its
+        # ten bits would move by pixels. Models are fast in fp16 or bf16.
         return torch.device("cuda", number)
     if name == "auto":
         if torch.cuda.is_available():  # a GPU that is there and not used deserves a word

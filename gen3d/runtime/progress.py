@@ -76,6 +76,10 @@ def format_step(step: int, total: int, values: Mapping[str, float], rate: StepRa
     return "  ".join(parts)
 
 
+_REFRESH_SECONDS = 0.25
+"""How often a live line is drawn anew."""
+
+
 class LogReporter:
     """Reports to the log of this module: silent unless the application listens. The default for library use."""
 
@@ -145,9 +149,10 @@ class RichReporter:
             TextColumn("{task.fields[line]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
-            refresh_per_second=4,
+            refresh_per_second=round(1 / _REFRESH_SECONDS),
         )
         self._rate = StepRate()
+        self._shown_at = 0.0
         self._task: int | None = None
 
     def __enter__(self) -> RichReporter:
@@ -169,6 +174,10 @@ class RichReporter:
             self.stage("working")
         assert self._task is not None
         self._rate.update(step)
+        now = time.monotonic()
+        if now - self._shown_at < _REFRESH_SECONDS and step < total:
+            return  # nobody would see it, and on a graphics card the values would have to be waited for
+        self._shown_at = now
         line = format_step(step, total, values, self._rate)
         self._progress.update(self._task, completed=step, total=total, line=line)  # type: ignore[arg-type]
 

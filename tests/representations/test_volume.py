@@ -105,11 +105,11 @@ def test_tiles_give_the_same_picture_and_gradient(monkeypatch: pytest.MonkeyPatc
 
 def test_spans_cover_all_rays_once() -> None:
     offsets = torch.tensor([0, 4, 4, 9, 30, 31])
-    spans = ray_spans(offsets, 10)
+    spans = ray_spans(offsets, 10, 31)
     assert [span[0] for span in spans] == [0, *[span[1] for span in spans[:-1]]]
     assert spans[-1][1] == 5
     assert len(spans) > 1
-    assert ray_spans(torch.zeros(6, dtype=torch.long), 10) == [(0, 5)]
+    assert ray_spans(torch.zeros(6, dtype=torch.long), 10, 0) == [(0, 5)]
 
 
 def test_jitter_comes_from_the_generator_and_pictures_have_none() -> None:

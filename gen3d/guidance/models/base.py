@@ -19,6 +19,7 @@ from gen3d.guidance.models.images import Codec
 from gen3d.guidance.models.placement import Placement
 from gen3d.guidance.models.predictions import HALVES, named, noise_of, stack
 from gen3d.guidance.models.texts import Condition, Conditions, TextConditioning, TextEncoders, embed
+from gen3d.runtime.transfers import sent
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class NetworkPrior(ABC):
 
     def moved(self, values: Tensor) -> Tensor:
         """Values where the network is, in its precision."""
-        return values.to(self.device, self.network.dtype)
+        return sent(values, self.device, self.network.dtype)
 
     def noise(self, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """The prediction of the noise in fp32, where `noisy` is, that belongs to an output of the network."""

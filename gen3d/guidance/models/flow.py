@@ -16,6 +16,7 @@ from gen3d.guidance.models.base import Setup, TextPrior
 from gen3d.guidance.models.images import LatentCodec, check_resolution, downscale
 from gen3d.guidance.models.texts import Condition
 from gen3d.guidance.paths import FlowPath
+from gen3d.runtime.transfers import sent
 
 TRAINING_STEPS = 1000.0
 """The unit of time of these transformers' embeddings: t is a thousandth of it."""
@@ -59,7 +60,7 @@ class Sd3Prior(FlowPrior):
         assert condition.pooled is not None
         velocity = self.network(
             hidden_states=self.moved(noisy),
-            timestep=(TRAINING_STEPS * t).to(self.device),
+            timestep=sent(TRAINING_STEPS * t, self.device),
             encoder_hidden_states=self.moved(condition.tokens),
             pooled_projections=self.moved(condition.pooled),
         ).sample

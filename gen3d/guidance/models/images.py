@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gen3d.errors import UsageError
 from gen3d.rendering.backgrounds import composite
+from gen3d.runtime.transfers import like, sent
 
 
 def rgb_of(images: Tensor, background: Tensor, resolution: int) -> Tensor:
@@ -20,7 +21,7 @@ def rgb_of(images: Tensor, background: Tensor, resolution: int) -> Tensor:
     differentiable. Raises UsageError for images of another form.
     """
     images = check_rgba(images).float()
-    colors = composite(images[..., :3], images[..., 3:], background.to(images))
+    colors = composite(images[..., :3], images[..., 3:], like(background, images))
     return resize(colors.permute(0, 3, 1, 2), resolution)
 
 
@@ -102,7 +103,7 @@ class LatentCodec:
         if self.generator is not None:
             # The noise is drawn in fp32 on the CPU, so that one seed gives the same draw in every precision and on
             # every device.
-            latents = mean + deviation * torch.randn(mean.shape, generator=self.generator).to(mean.device)
+            latents = mean + deviation * sent(torch.randn(mean.shape, generator=self.generator), mean.device)
         shift = self.vae.config.get("shift_factor") or 0.0
         return ((latents - shift) * float(self.vae.config.scaling_factor)).to(images.device)
 

@@ -54,7 +54,8 @@ class LoadOptions:
     dtype: fp32, fp16 or bf16. device: where it computes; it stays there, see `gen3d.guidance.models.placement`.
     attention_slicing, vae_slicing, vae_tiling: less memory for more time, see there. cpu_offload: True or "model", or
     "sequential" for the least memory: only what computes is on the device. resolution: side in pixels of the images the
-    prior sees, where not its own. download: fetch what is missing. Raises UsageError for another dtype or offload.
+    prior sees, where not its own. download: fetch what is missing. compile: make kernels for the network on a GPU.
+    Raises UsageError for another dtype or offload.
     """
 
     dtype: str = "fp32"
@@ -65,6 +66,7 @@ class LoadOptions:
     download: bool = False
     vae_slicing: bool = False
     vae_tiling: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -236,7 +238,7 @@ def _build(
     import torch
 
     from gen3d.guidance.models.base import Setup
-    from gen3d.guidance.models.placement import freeze, slice_attention, slice_vae
+    from gen3d.guidance.models.placement import compile_network, freeze, slice_attention, slice_vae
 
     adapter = files.adapter
     prior = getattr(importlib.import_module(f"gen3d.guidance.models.{adapter.module}"), adapter.prior)
@@ -248,6 +250,8 @@ def _build(
     if options.vae_slicing or options.vae_tiling:
         slice_vae(models, options.vae_slicing, options.vae_tiling)
     placement.place(models)
+    if options.compile:
+        compile_network(models, placement)
     setup = Setup(files.name, placement, options.resolution, generator)
     if pipeline is not None:
         return prior(pipeline, setup)

@@ -20,6 +20,7 @@ from gen3d.geometry.cameras import Cameras
 from gen3d.guidance.models.base import Setup
 from gen3d.guidance.models.stable_diffusion import StableDiffusionPrior
 from gen3d.guidance.models.texts import Condition, Conditions, TextConditioning, check_cameras
+from gen3d.runtime.transfers import constant
 
 VIEWS_PER_OBJECT = 4
 CAMERA_SIZE = 16
@@ -59,7 +60,7 @@ def join_views(unet: Any, views: int = VIEWS_PER_OBJECT) -> None:
 def camera_labels(cameras: Cameras) -> Tensor:
     """What the network takes of each camera, [B, 16]: camera-to-world in +Z-up axes, its position of unit length."""
     c2w = cameras.c2w.clone()
-    c2w[:, :3] = torch.einsum("ij,bjk->bik", c2w.new_tensor(_TO_Z_UP), c2w[:, :3])
+    c2w[:, :3] = torch.einsum("ij,bjk->bik", constant(_TO_Z_UP, c2w), c2w[:, :3])
     c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
     return c2w.flatten(1)
 

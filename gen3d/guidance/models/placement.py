@@ -82,6 +82,22 @@ def slice_attention(models: dict[str, Any]) -> None:
         model.set_attention_slice("max")
 
 
+def compile_network(models: dict[str, Any], placement: Placement) -> None:
+    """Lets `torch.compile` make kernels for the network when it is first called, in place; says why where it cannot."""
+    networks = [models[name] for name in ("unet", "transformer") if name in models]
+    if placement.device.type != "cuda":
+        logger.warning(
+            "'diffusion.compile' does nothing on '%s': kernels are made for graphics cards.", placement.device
+        )
+    elif placement.offload is not None:
+        logger.warning("'diffusion.compile' does nothing together with 'diffusion.cpu_offload': leave one of them off.")
+    elif importlib.util.find_spec("triton") is None:
+        logger.warning("'diffusion.compile' does nothing without the package triton, which makes the kernels.")
+    else:
+        for network in networks:
+            network.compile(dynamic=False)
+
+
 def slice_vae(models: dict[str, Any], slicing: bool, tiling: bool) -> None:
     """Lets the VAE work on one image of a batch at a time (`slicing`), and on overlapping tiles of images larger than
     it was trained on (`tiling`), for less memory; warns where there is no VAE.

@@ -15,6 +15,7 @@ from gen3d.guidance.contract import PromptSet
 from gen3d.guidance.models.placement import Placement
 from gen3d.guidance.models.predictions import stack
 from gen3d.guidance.view_prompts import VIEWS, camera_weights, check_views
+from gen3d.runtime.transfers import sent
 
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
@@ -95,7 +96,7 @@ class TextConditioning:
         check_cameras(cameras, batch)
         texts = [self.views.get(view, self.positive) for view in VIEWS]
         tokens = torch.cat([text.tokens for text in texts])  # [4, L, D]
-        weights = camera_weights(cameras).to(tokens.device, torch.float32)
+        weights = sent(camera_weights(cameras), tokens.device, torch.float32)
         pooled = [text.pooled for text in texts if text.pooled is not None]
         return Condition(_mix(weights, tokens), _mix(weights, torch.cat(pooled)) if pooled else None)
 

@@ -11,6 +11,7 @@ from gen3d.guidance.models.base import NetworkPrior, Setup, TextPrior
 from gen3d.guidance.models.images import LatentCodec, PixelCodec, check_resolution, downscale
 from gen3d.guidance.models.predictions import scheduler_path
 from gen3d.guidance.models.texts import Condition
+from gen3d.runtime.transfers import sent
 
 
 def unet_codec(setup: Setup, unet: Any, vae: Any | None) -> LatentCodec | PixelCodec:
@@ -36,7 +37,7 @@ def ask_unet(prior: NetworkPrior, noisy: Tensor, t: Tensor, condition: Condition
     path: Any = prior.path
     output = prior.network(
         torch.cat([prior.moved(part) for part in shown], 1),
-        path.index(t).to(prior.device),
+        sent(path.index(t), prior.device),
         encoder_hidden_states=prior.moved(condition.tokens),
         **inputs,
     ).sample
