@@ -40,6 +40,15 @@ class Draft:
     ranking: dict[str, Any]
 
 
+def understood(stages: list[RunConfig], models: Models) -> Understood | None:
+    """How the prompt of a run of these stages is read; None where they do not ask the prior. Raises Gen3DError where
+    its weights are missing.
+    """
+    if not asks_prior(stages):
+        return None
+    return understand(stages[0].prompt, models.prior.concepts, models.prior.text.encode)
+
+
 class Run:
     """Makes the scene that `stages` describe; `events` does the work and tells of it.
 
@@ -117,8 +126,8 @@ class Run:
         first = self.stages[0]
         if asks_prior(self.stages):
             yield PhaseBegan("reading the prompt")
-            prior = self.models.prior
-            self.understood = understand(first.prompt, prior.concepts, prior.text.encode)
+            self.understood = understood(self.stages, self.models)
+            assert self.understood is not None
             self.features = self.models.features(self.drawn)
             if self._pending is None:
                 for remark in self.understood.remarks:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
+import math
 import os
 import platform
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gen3d.errors import UsageError
 
@@ -122,6 +125,25 @@ def printable(text: object, longest: int = 2000) -> str:
         for character in str(text)[: longest + 1]
     )
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def json_text(data: Any, **options: Any) -> str:
+    """Data as JSON that every reader takes: a number that is not finite, for which JSON has no word, becomes null.
+
+    options: of `json.dumps`.
+    """
+    try:
+        return json.dumps(data, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(data), allow_nan=False, **options)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.runtime.files import remove_left_over, replacing, slugify, user_path
+from gen3d.runtime.files import json_text, remove_left_over, replacing, slugify, user_path
 
 MIN_FREE_BYTES = 50_000_000
 """Free disk space below which a run is not started; a default run writes about a tenth of it."""
@@ -135,7 +135,7 @@ class RunFolder:
         return self.write_bytes(name, text.encode("utf-8", "surrogateescape"))
 
     def write_json(self, name: str, data: Any) -> Path:
-        return self.write_text(name, json.dumps(data, indent=2) + "\n")
+        return self.write_text(name, json_text(data, indent=2) + "\n")
 
     def write_manifest(self, config: str, command: str, versions: Mapping[str, str], seed: int) -> None:
         """What it takes to repeat the run: `config.yaml` with the text `config`, `command.txt` and `versions.json`.
