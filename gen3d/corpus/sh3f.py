@@ -126,9 +126,10 @@ class FurnitureLibrary:
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise Gen3DError(f"'{path}' is not a readable .sh3f furniture library: {error}.") from error
         try:
-            self.archive.getinfo(CATALOGUE)
+            if CATALOGUE not in self.archive.namelist():
+                raise Gen3DError(f"it has no member '{CATALOGUE}'.")
             catalogue = read_member(self.archive, CATALOGUE, MAX_CATALOGUE_BYTES).decode("latin-1")
-        except (KeyError, Gen3DError) as error:
+        except Gen3DError as error:
             self.archive.close()
             raise Gen3DError(f"'{path}' is not a readable .sh3f furniture library: {error}") from error
         self._members = set(self.archive.namelist())

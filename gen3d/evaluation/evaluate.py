@@ -256,7 +256,7 @@ def evaluate_runs(
 
 
 def doubts(scores: Mapping[str, Any]) -> list[str]:
-    """Why a good rank does not show that the prompt was met: parts that were not drawn, a near miss that fits as well."""
+    """Why a good rank does not show that a prompt was met: parts that were not drawn, near misses that fit."""
     found = []
     if undone := scores.get("undone"):
         found.append(f"not all of it was drawn ({quoted(undone)})")

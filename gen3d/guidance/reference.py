@@ -6,7 +6,6 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from gen3d.errors import UsageError
 from gen3d.geometry.cameras import OBJECT_RADIUS, Cameras, orbit
 from gen3d.rendering.backgrounds import composite
 from gen3d.rendering.views import Render
-from gen3d.runtime.files import read_user_bytes
+from gen3d.runtime.files import read_user_bytes, user_path
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 4096 * 4096
@@ -74,7 +73,7 @@ def load_reference(path: str) -> ReferenceImage:
 
 def _open(path: str) -> Image.Image:
     """The decoded first frame, turned as its file says."""
-    data = read_user_bytes(Path(path).expanduser(), MAX_BYTES, "reference image")
+    data = read_user_bytes(user_path(path), MAX_BYTES, "reference image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower

@@ -133,7 +133,13 @@ class Run:
                 for remark in self.understood.remarks:
                     yield Said(remark, warning=True)
         if self._pending is not None:
-            self._put_back(self._pending)
+            try:
+                self._put_back(self._pending)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+                raise Gen3DError(
+                    f"The checkpoint does not fit the run that it lies in ({type(error).__name__}: {error}): remove "
+                    "the newest file in the run's folder 'checkpoints', and resume again."
+                ) from error
             self._pending = None
         if self.scene is None or (first.candidates > 1 and self.finished_seed is None):
             yield from self._begin()
@@ -178,8 +184,8 @@ class Run:
         """
         if state.get("version") != STATE_VERSION:
             raise Gen3DError(
-                f"The checkpoint is of version {state.get('version')}, and this gen3d reads version {STATE_VERSION}: "
-                "go on with the gen3d that wrote it, or begin anew."
+                f"The checkpoint is of version {state.get('version')!s:.20}, and this gen3d reads {STATE_VERSION}: go "
+                "on with the gen3d that wrote it, or begin anew."
             )
         self._pending = state
 
