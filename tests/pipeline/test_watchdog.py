@@ -132,6 +132,7 @@ def test_a_broken_step_never_reaches_the_asset(name: str, how: str, tiny_prior: 
     check_sabotaged(name, how, STEPS, {5, STEPS}, tiny_prior, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["splats", "mesh", "sdf"])
 def test_a_scene_that_collapses_never_reaches_the_asset(name: str, tiny_prior: ShapePrior, tmp_path: Path) -> None:
     warnings = check_sabotaged(name, "collapse", STEPS, {5, STEPS}, tiny_prior, tmp_path)
