@@ -17,7 +17,10 @@ from gen3d.representations.primitives import EXPONENTS, MAX_TAPER, Primitives
 
 MAX_PARTS = 1024
 GRID = 144
-"""Samples a side of the field around the parts, of which a mesh is made."""
+"""Samples a side of the field around few parts, of which a mesh is made."""
+COARSEST_GRID = 64
+FEW_PARTS = 32
+"""Parts up to which the field is as fine as `GRID`: the time for a field goes with its samples times the parts."""
 
 _EXTENT = 0.92  # half extent of the parts in the field's cube [-1, 1]^3
 _MOST_BLEND = 0.04  # in the cube; a blend moves a surface by twice as much at most
@@ -55,6 +58,11 @@ def parts_of(content: bytes) -> list[dict[str, Any]]:
     return parts
 
 
+def field_size(count: int) -> int:
+    """Samples a side of the field around `count` parts: fewer around many, so that the time for it is bounded."""
+    return max(COARSEST_GRID, round(GRID * min(1.0, FEW_PARTS / count) ** (1 / 3)))
+
+
 def mesh_of_parts(parts: list[dict[str, Any]], blend: float = PrimitivesConfig.blend) -> tuple[np.ndarray, ...]:
     """Vertices [V, 3] float64, faces [F, 3] int64 and sRGB albedo [V, 3] float64 of the soft union of parts.
 
@@ -71,7 +79,7 @@ def mesh_of_parts(parts: list[dict[str, Any]], blend: float = PrimitivesConfig.b
             (shapes.centers - middle) / scale, shapes.quats, shapes.sizes / scale, shapes.exponents, shapes.tapers
         )
         scaled = Primitives(inside, whole.colors, PrimitivesConfig(blend=min(blend / scale, _MOST_BLEND)))
-        field = scaled.mesh_source(GRID).numpy()
+        field = scaled.mesh_source(field_size(len(parts))).numpy()
         if field.max() <= 0:
             raise Malformed("its parts are too thin beside the whole for a mesh")
         mesh = extract_mesh(field, 0.0)

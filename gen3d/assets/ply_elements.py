@@ -43,8 +43,9 @@ class Element:
     def table(self, names: tuple[str, ...], dtype: type = np.float32) -> np.ndarray:
         """The columns `names` side by side, [N, C]."""
         values: np.ndarray = np.empty((self.count, len(names)), dtype)
-        for index, name in enumerate(names):
-            values[:, index] = self.columns[name]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, which readers count
+            for index, name in enumerate(names):
+                values[:, index] = self.columns[name]
         return values
 
     def has(self, *names: str) -> bool:

@@ -20,6 +20,7 @@ from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.paths import carried_file, carried_names
 from gen3d.runtime.progress import Reporter
 from gen3d.runtime.run_folder import RunFolder
+from gen3d.runtime.terminal import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,9 +154,9 @@ def summary_table(results: Sequence[JobResult]) -> Table:
         colors = {"ok": "green", "failed": "red"}
         table.add_row(
             Text(result.state, colors.get(result.state, "yellow")),
-            Text(result.prompt),
+            Text(visible(result.prompt)),
             f"{result.seconds:.0f} s",
-            Text(outcome),
+            Text(visible(outcome)),
         )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,19 +32,35 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
     """Scores run folders, prints a table and writes the report. Exit code 1 if an asset could not be read."""
     from gen3d.evaluation.evaluate import evaluate_runs, table
+    from gen3d.pipeline.models import Models
+    from gen3d.pipeline.run import understood
+    from gen3d.runtime.files import user_path
     from gen3d.training.train_clip import write_json
 
-    folders = [Path(run) for run in args.runs]
+    folders, out = [user_path(run) for run in args.runs], user_path(args.out)
+    check_writable(out)
     prompts = load_prompt_list(args.prompts) if args.prompts else []
     evaluator = _evaluator(args.model)
     gallery = _gallery(args.gallery, prompts, folders, args.model)
     reporter.stage(f"scoring {len(folders)} runs against {len(gallery)} texts")
-    report = evaluate_runs(evaluator, folders, gallery, reporter, prompts)
+    models = Models()
+    report = evaluate_runs(
+        evaluator, folders, gallery, reporter, prompts, understand=lambda stages: understood(stages, models)
+    )
     report["gallery"] = {"kind": args.gallery, "texts": len(gallery)}
-    write_json(Path(args.out), report)
+    write_json(out, report)
     reporter.note(table(report))
     reporter.note(f"Wrote {args.out}.")
     return 1 if report["failed"] else 0
+
+
+def check_writable(path: Path) -> None:
+    """Raises UsageError or OSError where the path cannot be written to: before anything is scored, not after."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file for the report, such as {path / 'report.json'}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def _evaluator(model: str | None) -> Evaluator:

@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.color = False  # Python 3.14 would colour the help with sequences that the streams escape
         self.add_argument("-q", "--quiet", action="store_true", help="print only the result and warnings")
 
     def error(self, message: str) -> NoReturn:
@@ -97,9 +98,9 @@ def check_range(option: str, value: float, low: float, high: float) -> None:
 
 def print_rich(table: object) -> None:
     """Prints a table of rich."""
-    from rich.console import Console
+    from gen3d.runtime.visible_console import VisibleConsole
 
-    Console().print(table)
+    VisibleConsole().print(table)
 
 
 def command_line(arguments: list[str]) -> str:

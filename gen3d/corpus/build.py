@@ -10,9 +10,13 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,18 +33,28 @@ from gen3d.corpus.split import is_held_out
 from gen3d.corpus.store import ObjectRecord, write_records
 from gen3d.errors import Gen3DError
 from gen3d.language import captions
+from gen3d.runtime.files import replacing
 
 log = logging.getLogger(__name__)
 
 VIEWS = 24
 VIEW_SIZE = 64
 PRIMITIVES_SOURCE = "primitives"
+UNPACKED = ".unpacked-"
+"""How the folder begins in which a package's libraries lie during a build."""
+
+CORPUS_ARRAYS = (
+    "surface", "surface_rgb", "surface_part", "volume", "volume_rgb", "volume_part", "grid", "views", "cameras"
+)  # fmt: skip
+SHARD_ARRAYS = (*CORPUS_ARRAYS, "area", "materials")
 
 
 @dataclass(frozen=True)
 class FurnitureJob:
     library: Path
     item: CatalogueItem
+    fingerprint: str
+    """Changes with the object (see `FurnitureLibrary.fingerprint`)."""
 
     @property
     def id(self) -> str:
@@ -58,6 +72,10 @@ class PrimitiveJob:
     @property
     def id(self) -> str:
         return f"{PRIMITIVES_SOURCE}/{self.scene.caption}"
+
+    @property
+    def fingerprint(self) -> str:
+        return repr(self.scene.colors)
 
     def load(self) -> tuple[list[Part], list[str]]:
         parts = []
@@ -87,16 +105,23 @@ def build_corpus(
 ) -> tuple[int, list[str]]:
     """Builds the corpus of `source` in `folder`.
 
-    source: a .deb, a .sh3f file or a folder of them. Returns the number of objects and a sentence for each left out.
+    source: a .deb, a .sh3f file or a folder of them. Objects that an earlier build has made are taken from its shards,
+    unless they have changed since. Returns the number of objects and a sentence for each left out. Raises Gen3DError
+    where there is nothing to build from, OSError where `folder` cannot be written.
     """
     shards = folder / "shards"
     shards.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        jobs = _jobs(source, Path(scratch), primitive_count)
-        failures = _write_shards(jobs, shards, workers, progress)
+    for left in (*folder.glob(f"{UNPACKED}*"), *shards.glob(".*.npz")):  # of a build that was killed
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKED) as scratch:
+        jobs, failures = _jobs(source, Path(scratch), primitive_count)
+        failures += _write_shards(jobs, shards, workers, progress)
     records, paths = [], []
     for job in jobs:
-        path = _shard_path(shards, job.id)
+        path = _shard_path(shards, job)
         if path.is_file():
             records.append(_record(job, path))
             paths.append(path)
@@ -108,20 +133,44 @@ def build_corpus(
     return len(records), failures
 
 
-def _jobs(source: Path, scratch: Path, primitive_count: int) -> list[Job]:
+def _jobs(source: Path, scratch: Path, primitive_count: int) -> tuple[list[Job], list[str]]:
+    """The objects to build, and a sentence for each library that cannot be read; if that is the only one, it raises."""
+    scenes = primitives.build(primitive_count, seed=0)
     jobs: list[Job] = []
-    for path in find_libraries(source, scratch):
-        with FurnitureLibrary(path) as library:
-            jobs += [FurnitureJob(path, item) for item in library.items()]
-    return jobs + [PrimitiveJob(scene) for scene in primitives.build(primitive_count, seed=0)]
+    failures: list[str] = []
+    libraries = find_libraries(source, scratch)
+    for path in libraries:
+        try:
+            with FurnitureLibrary(path) as library:
+                jobs += [FurnitureJob(path, item, library.fingerprint(item)) for item in library.items()]
+        except Gen3DError as error:
+            if len(libraries) == 1:
+                raise
+            failures.append(f"A library was left out: {error}")
+    return [*jobs, *(PrimitiveJob(scene) for scene in scenes)], failures
 
 
-def _shard_path(shards: Path, object_id: str) -> Path:
-    return shards / f"{hashlib.sha256(object_id.encode()).hexdigest()[:20]}.npz"
+def _shard_path(shards: Path, job: Job) -> Path:
+    """Where the object's shard is: another file for an object of the same name that is not the same."""
+    key = repr((job.id, job.fingerprint, VIEWS, VIEW_SIZE)).encode("utf-8", "backslashreplace")
+    return shards / f"{hashlib.sha256(key).hexdigest()[:20]}.npz"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a shard is there with all that belongs to it, undamaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(archive.namelist()) == {f"{name}.npy" for name in SHARD_ARRAYS} and archive.testzip() is None
+    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def _write_shards(jobs: list[Job], shards: Path, workers: int, progress: Callable[[int, int], None]) -> list[str]:
-    missing = [job for job in jobs if not _shard_path(shards, job.id).is_file()]
+    missing = []
+    for job in jobs:
+        if not _is_whole(path := _shard_path(shards, job)):
+            path.unlink(missing_ok=True)
+            missing.append(job)
     done, failures = len(jobs) - len(missing), []
     with ExitStack() as stack:
         results: Iterable[str | None] = (_write_shard(job, shards) for job in missing)
@@ -129,45 +178,55 @@ def _write_shards(jobs: list[Job], shards: Path, workers: int, progress: Callabl
             # Not forked: OpenMP's threads do not survive a fork.
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
             results = stack.enter_context(pool).map(_write_shard, missing, [shards] * len(missing), chunksize=4)
-        for failure in results:
-            done += 1
-            if failure:
-                failures.append(failure)
-                log.warning(failure)
-            progress(done, len(jobs))
+        try:
+            for failure in results:
+                done += 1
+                if failure:
+                    failures.append(failure)
+                progress(done, len(jobs))
+        except BrokenProcessPool:
+            raise Gen3DError(
+                f"A process of the build was killed after {done} of {len(jobs)} objects, most likely for lack of "
+                "memory: run the same command with --workers 1, which goes on from there."
+            ) from None
     return failures
 
 
 def _write_shard(job: Job, shards: Path) -> str | None:
-    """Samples and renders one object; returns a sentence when it has to be left out."""
-    seed = int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:8], "little")
+    """Samples and renders one object; returns a sentence that names it when it has to be left out."""
+    seed = int.from_bytes(hashlib.sha256(job.id.encode("utf-8", "backslashreplace")).digest()[:8], "little")
     rng = np.random.default_rng(seed)
     try:
-        parts, materials = job.load()
-        normalize(parts)
-        field = object_field(parts, rng)
+        arrays = _sampled(job, rng)
     except Gen3DError as error:
-        return str(error)
-    angles = view_angles(VIEWS, rng)
-    path = _shard_path(shards, job.id)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            surface=field.surface.astype(np.float16),
-            surface_rgb=field.surface_rgb,
-            surface_part=field.surface_part,
-            area=np.float32(field.area),
-            volume=np.concatenate([field.volume, field.sdf[:, None]], 1).astype(np.float16),
-            volume_rgb=field.volume_rgb,
-            volume_part=field.volume_part,
-            grid=(field.grid * (127 / TRUNCATION)).round().astype(np.int8),
-            views=render_object(parts, angles, VIEW_SIZE),
-            cameras=angles,
-            materials=np.array(materials, dtype=np.str_),
-        )
-    os.replace(temporary, path)
+        return f"'{job.id}' was left out: {error}"
+    except Exception as error:  # whatever one object runs into, the others are worth having
+        log.debug("%r was left out", job.id, exc_info=True)
+        return f"'{job.id}' was left out: {type(error).__name__}: {error}."
+    with replacing(_shard_path(shards, job)) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     return None
+
+
+def _sampled(job: Job, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The arrays of an object's shard. Raises Gen3DError for an object that has no surface."""
+    parts, materials = job.load()
+    normalize(parts)
+    field = object_field(parts, rng)
+    angles = view_angles(VIEWS, rng)
+    return {
+        "surface": field.surface.astype(np.float16),
+        "surface_rgb": field.surface_rgb,
+        "surface_part": field.surface_part,
+        "area": np.array(field.area, np.float32),
+        "volume": np.concatenate([field.volume, field.sdf[:, None]], 1).astype(np.float16),
+        "volume_rgb": field.volume_rgb,
+        "volume_part": field.volume_part,
+        "grid": (field.grid * (127 / TRUNCATION)).round().astype(np.int8),
+        "views": render_object(parts, angles, VIEW_SIZE),
+        "cameras": angles,
+        "materials": np.array(materials, dtype=np.str_),
+    }
 
 
 def _record(job: Job, shard: Path) -> ObjectRecord:
@@ -195,21 +254,10 @@ def _record(job: Job, shard: Path) -> ObjectRecord:
 
 
 def _merge(shards: list[Path], folder: Path) -> None:
-    names = (
-        "surface",
-        "surface_rgb",
-        "surface_part",
-        "volume",
-        "volume_rgb",
-        "volume_part",
-        "grid",
-        "views",
-        "cameras",
-    )
     arrays: dict[str, np.memmap] = {}
     for index, path in enumerate(shards):
         with np.load(path, allow_pickle=False) as data:
-            for name in names:
+            for name in CORPUS_ARRAYS:
                 value = data[name]
                 if name not in arrays:
                     arrays[name] = np.lib.format.open_memmap(

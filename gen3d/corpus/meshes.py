@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import trimesh
+from PIL import Image
+
+from gen3d.errors import Gen3DError
 
 HALF_EXTENT = 0.95
 """Largest half extent of a normalised object along any axis."""
 
 BOUNDING_RADIUS = 1.25
 """Largest bounding-sphere radius of a normalised object (`gen3d.geometry.cameras.OBJECT_RADIUS`)."""
+
+
+LARGEST = 1e12
+"""How far a vertex may be from the origin: with more, lengths overflow or vanish."""
+
+MAX_PIXELS = 8192 * 8192
+"""Pixels of a texture."""
 
 
 @dataclass
@@ -38,6 +50,21 @@ class Part:
         return self.texture[row, column] / 255.0
 
 
+def check_pixels(data: bytes, name: str) -> None:
+    """Raises Gen3DError for the content of an image file that says it has over `MAX_PIXELS`; other content passes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+        too_large = image.width * image.height > MAX_PIXELS
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        too_large = True
+    except Exception:  # no image, which is for its reader to say
+        return
+    if too_large:
+        raise Gen3DError(f"The texture '{name}' has more than {MAX_PIXELS:,} pixels.")
+
+
 def parts_of(scene: trimesh.Scene) -> list[Part]:
     """The triangle parts of a trimesh scene, with its transforms applied."""
     parts = []
@@ -45,8 +72,8 @@ def parts_of(scene: trimesh.Scene) -> list[Part]:
         if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
             continue
         vertices = np.asarray(geometry.vertices, np.float64)
-        if not np.isfinite(vertices).all():
-            continue
+        if not (np.abs(vertices) < LARGEST).all():
+            raise Gen3DError(f"A part has vertices that are not finite, or farther away than {LARGEST:g}.")
         part = Part(
             vertices=vertices,
             faces=np.asarray(geometry.faces, np.int64),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 
+from gen3d.errors import UsageError
 from gen3d.language.captions import with_article
 from gen3d.language.colors import COLORS
 
@@ -32,6 +33,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "disk": ("disk", "disc"),
 }
 """The nouns that each shape goes by, the canonical one first."""
+
+MAX_SCENES = 10_000
+"""Scenes that `build` makes at most: their captions have to differ, and the words for them are few."""
 
 _HELD_OUT = (
     ("purple", "cube"),
@@ -151,7 +155,10 @@ def build(count: int, seed: int) -> list[PrimitiveScene]:
     """`count` scenes, the same for the same seed, no two of which share a caption or a paraphrase.
 
     The first primitive runs through all training pairs in shuffled order, so every pair is seen early and evenly.
+    Raises UsageError for a `count` that is negative or above `MAX_SCENES`.
     """
+    if not 0 <= count <= MAX_SCENES:
+        raise UsageError(f"There can be 0 to {MAX_SCENES:,} primitive scenes, not {count:,}: captions would run out.")
     rng = random.Random(seed)
     scenes: list[PrimitiveScene] = []
     used: set[str] = set()

@@ -6,11 +6,12 @@ their materials and textures. Nothing is unpacked to disk except the archives in
 
 from __future__ import annotations
 
+import hashlib
 import io
 import posixpath
 import re
-import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,11 +20,18 @@ import numpy as np
 import trimesh
 from trimesh.resolvers import Resolver
 
-from gen3d.corpus.meshes import Part, parts_of
+from gen3d.corpus.deb import unpack_libraries
+from gen3d.corpus.meshes import Part, check_pixels, parts_of
 from gen3d.errors import Gen3DError, UsageError
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
-MAX_MODEL_BYTES = 200 << 20
+MAX_CATALOGUE_BYTES = 16 << 20
+MAX_MODEL_BYTES = 50 << 20
+"""Size of a model, unpacked; trimesh takes some twenty times as much memory for it."""
+MAX_OBJECT_BYTES = 200 << 20
+"""Size of a model with its materials and textures, unpacked."""
+MAX_PARTS = 10_000
+MODEL_TYPES = (".obj",)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class CatalogueItem:
     license: str
     library: str
     model: str
-    rotation: tuple[float, ...] | None
+    rotation: str
+    """Nine numbers, row by row, or nothing."""
 
 
 def find_libraries(source: Path, scratch: Path) -> list[Path]:
@@ -51,7 +60,7 @@ def find_libraries(source: Path, scratch: Path) -> list[Path]:
     if source.is_dir():
         libraries = sorted(source.rglob("*.sh3f"))
     elif source.suffix == ".deb":
-        libraries = _unpack_deb(source, scratch)
+        libraries = unpack_libraries(source, scratch)
     else:
         libraries = [source]
     if not libraries:
@@ -59,50 +68,52 @@ def find_libraries(source: Path, scratch: Path) -> list[Path]:
     return libraries
 
 
-def _unpack_deb(package: Path, scratch: Path) -> list[Path]:
-    """Copies the `.sh3f` members of a Debian package (an `ar` archive around a tar file) into `scratch`."""
-    data = package.read_bytes()
-    if not data.startswith(b"!<arch>\n"):
-        raise UsageError(f"'{package}' is not a Debian package: it does not begin with the ar signature.")
-    offset, libraries = 8, []
-    while offset + 60 <= len(data):
-        header = data[offset : offset + 60]
-        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
-        if name.startswith("data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(data[offset + 60 : offset + 60 + size])) as archive:
-                for member in archive:
-                    # Only base names are used, so a member cannot escape the scratch folder.
-                    if member.isfile() and member.name.endswith(".sh3f"):
-                        stream = archive.extractfile(member)
-                        assert stream is not None
-                        target = scratch / PurePosixPath(member.name).name
-                        target.write_bytes(stream.read())
-                        libraries.append(target)
-        offset += 60 + size + (size & 1)
-    return sorted(libraries)
-
-
 class _ArchiveResolver(Resolver):
     """Hands trimesh the materials and textures that lie beside a model inside the archive, whatever their case."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: PurePosixPath) -> None:
-        self.archive, self.folder = archive, folder
+    def __init__(self, archive: zipfile.ZipFile, folder: PurePosixPath, budget: int) -> None:
+        """budget: bytes that may be unpacked in all."""
+        self.archive, self.folder, self.budget = archive, folder, budget
         self.members = {name.lower(): name for name in archive.namelist()}
+        self.failure: Gen3DError | None = None
+        """What could not be unpacked; trimesh goes on without it."""
 
     def get(self, name: str) -> bytes:
         key = posixpath.normpath(str(self.folder / name.strip().replace("\\", "/"))).lower()
         if key not in self.members:
             raise FileNotFoundError(name)
-        return self.archive.read(self.members[key])
+        try:
+            data = read_member(self.archive, self.members[key], self.budget)
+            check_pixels(data, name)
+        except Gen3DError as error:
+            self.failure = error
+            raise
+        self.budget -= len(data)
+        return data
 
     def keys(self) -> list[str]:
         return list(self.members.values())
 
     def namespaced(self, namespace: str) -> _ArchiveResolver:
-        return _ArchiveResolver(self.archive, self.folder / namespace)
+        return _ArchiveResolver(self.archive, self.folder / namespace, self.budget)
 
     def write(self, name: str, data: bytes) -> None:
         raise OSError("A furniture library is read-only.")
+
+
+def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """The unpacked content of a member. Raises Gen3DError where it is damaged, encrypted, or of more than `most` bytes,
+    whatever it says of itself.
+    """
+    try:
+        if archive.getinfo(name).file_size <= most:
+            with archive.open(name) as stream:
+                data = stream.read(most + 1)
+            if len(data) <= most:
+                return data
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise Gen3DError(f"'{name}' cannot be unpacked: {error}.") from None
+    raise Gen3DError(f"'{name}' unpacks to more than the {most:,} bytes that it may have.")
 
 
 class FurnitureLibrary:
@@ -112,11 +123,29 @@ class FurnitureLibrary:
         self.path = path
         try:
             self.archive = zipfile.ZipFile(path)
-            catalogue = self.archive.read(CATALOGUE).decode("latin-1")
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise Gen3DError(f"'{path}' is not a readable .sh3f furniture library: {error}.") from error
+        try:
+            if CATALOGUE not in self.archive.namelist():
+                raise Gen3DError(f"it has no member '{CATALOGUE}'.")
+            catalogue = read_member(self.archive, CATALOGUE, MAX_CATALOGUE_BYTES).decode("latin-1")
+        except Gen3DError as error:
+            self.archive.close()
+            raise Gen3DError(f"'{path}' is not a readable .sh3f furniture library: {error}") from error
         self._members = set(self.archive.namelist())
         self._fields, self.license = _parse_catalogue(catalogue)
+
+    def fingerprint(self, item: CatalogueItem) -> str:
+        """Hexadecimal digits that change with what the library says of an object, and with its model and whatever lies
+        beside it.
+        """
+        folder = str(PurePosixPath(item.model).parent) + "/"
+        beside = sorted(
+            (info.filename, info.file_size, info.CRC)
+            for info in self.archive.infolist()
+            if info.filename.startswith(folder) or info.filename == item.model
+        )
+        return hashlib.sha256(repr((item, beside)).encode("utf-8", "backslashreplace")).hexdigest()
 
     def __enter__(self) -> FurnitureLibrary:
         return self
@@ -130,7 +159,6 @@ class FurnitureLibrary:
             model = entry.get("model", "").lstrip("/")
             if model not in self._members:
                 continue
-            rotation = entry.get("modelRotation")
             yield CatalogueItem(
                 id=entry.get("id", model),
                 name=_unescape(entry.get("name", "")),
@@ -140,7 +168,7 @@ class FurnitureLibrary:
                 license=self.license,
                 library=self.path.stem,
                 model=model,
-                rotation=tuple(float(v) for v in rotation.split()) if rotation else None,
+                rotation=entry.get("modelRotation", ""),
             )
 
     def load(self, item: CatalogueItem) -> list[Part]:
@@ -148,25 +176,26 @@ class FurnitureLibrary:
 
         Raises Gen3DError when the model is unreadable or holds no triangle.
         """
-        if self.archive.getinfo(item.model).file_size > MAX_MODEL_BYTES:
-            raise Gen3DError(f"The model '{item.model}' is larger than {MAX_MODEL_BYTES >> 20} MiB; it is left out.")
+        if PurePosixPath(item.model).suffix.lower() not in MODEL_TYPES:
+            raise Gen3DError(f"The model '{item.model}' is of a format that is not read; {', '.join(MODEL_TYPES)} is.")
+        content = read_member(self.archive, item.model, MAX_MODEL_BYTES)
+        resolver = _ArchiveResolver(self.archive, PurePosixPath(item.model).parent, MAX_OBJECT_BYTES - len(content))
         try:
-            resolver = _ArchiveResolver(self.archive, PurePosixPath(item.model).parent)
-            scene = trimesh.load(
-                io.BytesIO(self.archive.read(item.model)),
-                file_type=PurePosixPath(item.model).suffix[1:],
-                resolver=resolver,
-                process=False,
-                force="scene",
-            )
+            scene = trimesh.load(io.BytesIO(content), file_type="obj", resolver=resolver, process=False, force="scene")
             assert isinstance(scene, trimesh.Scene)
             parts = parts_of(scene)
+        except Gen3DError:
+            raise
         except Exception as error:  # trimesh's loaders raise many types on malformed input
             raise Gen3DError(f"The model '{item.model}' cannot be read: {type(error).__name__}: {error}.") from error
+        if resolver.failure is not None:
+            raise resolver.failure
         if not parts:
             raise Gen3DError(f"The model '{item.model}' holds no triangle.")
-        if item.rotation is not None and len(item.rotation) == 9:
-            turn = np.array(item.rotation, np.float64).reshape(3, 3)
+        if len(parts) > MAX_PARTS:
+            raise Gen3DError(f"The model '{item.model}' has {len(parts):,} parts, more than {MAX_PARTS:,}.")
+        if item.rotation:
+            turn = _rotation(item)
             for part in parts:
                 part.vertices = part.vertices @ turn.T
         return parts
@@ -177,7 +206,7 @@ class FurnitureLibrary:
         names: list[str] = []
         for member in self._members:
             if member.startswith(folder) and member.lower().endswith(".mtl"):
-                text = self.archive.read(member).decode("latin-1")
+                text = read_member(self.archive, member, MAX_CATALOGUE_BYTES).decode("latin-1")
                 names += re.findall(r"^\s*(?:newmtl|map_Kd)\s+(.+?)\s*$", text, re.MULTILINE)
         return names
 
@@ -186,13 +215,26 @@ def _parse_catalogue(text: str) -> tuple[dict[int, dict[str, str]], str]:
     fields: dict[int, dict[str, str]] = {}
     license_name = ""
     for line in text.splitlines():
-        if match := re.match(r"(\w+)#(\d+)\s*=(.*)", line.strip()):
+        if match := re.match(r"(\w+)#([0-9]{1,9})\s*=(.*)", line.strip()):
             fields.setdefault(int(match[2]), {})[match[1]] = match[3].strip()
         elif match := re.match(r"license\s*=(.*)", line.strip()):
             license_name = re.sub(r"\s+", " ", match[1]).strip()
     return fields, license_name
 
 
+def _rotation(item: CatalogueItem) -> np.ndarray:
+    """The rotation of an item as a matrix [3, 3]. Raises Gen3DError for what is none."""
+    try:
+        turn = np.array([float(number) for number in item.rotation.split()], np.float64).reshape(3, 3)
+    except ValueError:
+        turn = np.full((3, 3), np.nan)
+    if not (np.isfinite(turn).all() and np.abs(turn).max() < 1e3 and abs(np.linalg.det(turn)) > 1e-6):
+        raise Gen3DError(f"The model '{item.model}' has the rotation '{item.rotation:.200}', which is none.")
+    return turn
+
+
 def _unescape(text: str) -> str:
     """Readable text of a Java property, in which non-Latin characters are written as \\uXXXX."""
-    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text).strip()
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text).strip()
+    # Two halves make one character; a lone half is none that a file could hold.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -49,7 +49,10 @@ class Corpus:
         index = self.folder / "objects.json"
         if not index.is_file():
             raise UsageError(f"'{folder}' holds no corpus (no objects.json); make one with 'gen3d corpus build'.")
-        self.records = [ObjectRecord(**record) for record in json.loads(index.read_text())]
+        try:
+            self.records = [ObjectRecord(**record) for record in json.loads(index.read_text("utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"The corpus index {index} cannot be read ({error}); build the corpus again.") from None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -59,9 +62,13 @@ class Corpus:
         path = self.folder / f"{name}.npy"
         if not path.is_file():
             raise UsageError(f"The corpus '{self.folder}' lacks {name}.npy; build it again with 'gen3d corpus build'.")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if len(array) != len(self.records):
-            raise UsageError(f"{path} holds {len(array)} objects, objects.json {len(self.records)}; build it again.")
+        try:
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UsageError(f"{path} cannot be read ({error}); build the corpus again.") from None
+        count = len(array) if array.ndim else 0
+        if count != len(self.records):
+            raise UsageError(f"{path} holds {count} objects, objects.json {len(self.records)}; build it again.")
         return array
 
     def training_indices(self) -> np.ndarray:

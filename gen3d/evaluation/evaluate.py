@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gen3d.config.load import MAX_CONFIG_BYTES, parse_stages
+from gen3d.config.schema import RunConfig
 from gen3d.encoders.evaluator import Evaluator
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.attributes import attribute_match, dominant_color_of_render, wanted_color
@@ -174,21 +175,42 @@ def describe_match(scores: dict[str, Any]) -> str:
     color = scores.get("color")
     seen = f", colour {color['found']} for {color['wanted']}" if color and not color["match"] else ""
     line = f"The prompt is {place} by {scores['evaluator']}, cosine {scores['clip_score']:.2f}{seen}."
-    doubts = []
-    if undone := scores.get("undone"):
-        doubts.append(f"not all of it was drawn ({quoted(undone)})")
-    if misses := [row["text"] for row in scores.get("near_misses", ()) if not row["told_apart"]]:
-        doubts.append(f"'{shortened(misses[0])}' fits as well")
-    return f"{line} But {', and '.join(doubts)}: this does not show that the prompt was met." if doubts else line
+    found = doubts(scores)
+    return f"{line} But {', and '.join(found)}: this does not show that the prompt was met." if found else line
+
+
+class Reading(Protocol):
+    """How a prompt is understood (see `pipeline.prompting.Understood`)."""
+
+    @property
+    def judged(self) -> str:
+        """The whole prompt without words of style."""
+
+    @property
+    def near_misses(self) -> list[str]:
+        """Texts that the result must fit less well."""
+
+    @property
+    def undone(self) -> list[str]:
+        """Parts of the prompt that are not drawn."""
+
+
+Understand = Callable[[list[RunConfig]], Reading | None]
+"""How the prompt of a run of these stages is understood; None where it is taken as it is written."""
+
+
+def read_stages(folder: Path) -> list[RunConfig]:
+    """The stages of a run folder. Raises a Gen3DError where `config.yaml` is missing, damaged or has no prompt."""
+    path = folder / "config.yaml"
+    stages = parse_stages(read_user_text(path, MAX_CONFIG_BYTES, "configuration"), str(path))
+    if not stages[0].prompt:
+        raise Gen3DError(f"The configuration {path} names no prompt: name a folder that 'gen3d' generated.")
+    return stages
 
 
 def read_prompt(folder: Path) -> str:
-    """The prompt of a run folder. Raises a Gen3DError where `config.yaml` is missing, damaged or has no prompt."""
-    path = folder / "config.yaml"
-    prompt = parse_stages(read_user_text(path, MAX_CONFIG_BYTES, "configuration"), str(path))[0].prompt
-    if not prompt:
-        raise Gen3DError(f"The configuration {path} names no prompt: name a folder that 'gen3d' generated.")
-    return prompt
+    """The prompt of a run folder. Raises as `read_stages`."""
+    return read_stages(folder)[0].prompt
 
 
 def evaluate_runs(
@@ -198,12 +220,13 @@ def evaluate_runs(
     reporter: Reporter,
     prompt_set: Sequence[str] = (),
     render: RenderFolder = render_run,
+    understand: Understand = lambda stages: None,
 ) -> dict[str, Any]:
     """The report on run folders, as JSON values: `runs`, `failed`, `missing` and a `summary`.
 
     prompt_set: the prompts that should have been made. Those without a run, and runs without a readable asset, count as
     misses in R-Precision (as T3Bench counts missing meshes): failing must not pay. The other figures are means of what
-    there is.
+    there is. understand: with it a run is judged as `generate` judges it, by the whole prompt and its near misses.
     """
     cameras, azimuths = held_out_cameras(), held_out_azimuths()
     runs: list[dict[str, Any]] = []
@@ -211,18 +234,35 @@ def evaluate_runs(
     seen: set[str] = set()
     for number, folder in enumerate(folders, start=1):
         try:
-            prompt = read_prompt(folder)
+            stages = read_stages(folder)
+            prompt = stages[0].prompt
             seen.add(prompt)
             images, alphas = render(folder, cameras)
         except Gen3DError as error:
             reporter.warn(str(error))
             failed.append({"run": str(folder), "reason": str(error)})
             continue
-        runs.append({"run": str(folder), **score_renders(evaluator, images, prompt, gallery, azimuths, alphas)})
+        reading = understand(stages)
+        judged, more = prompt, dict[str, Any]()
+        if reading is not None:
+            judged, more = reading.judged, {"near_misses": reading.near_misses, "undone": reading.undone}
+        others = [text for text in gallery if text != prompt]  # the prompt as it is written is no other text
+        scores = score_renders(evaluator, images, judged, others, azimuths, alphas, **more)
+        runs.append({"run": str(folder), **scores})
         reporter.step(number, len(folders), {"cosine": runs[-1]["clip_score"], "rank": runs[-1]["rank"]})
     missing = [prompt for prompt in dict.fromkeys(prompt_set) if prompt not in seen]
     report = {"evaluator": evaluator.name, "runs": runs, "failed": failed, "missing": missing}
     return {**report, "summary": _summary(runs, len(failed) + len(missing))}
+
+
+def doubts(scores: Mapping[str, Any]) -> list[str]:
+    """Why a good rank does not show that a prompt was met: parts that were not drawn, near misses that fit."""
+    found = []
+    if undone := scores.get("undone"):
+        found.append(f"not all of it was drawn ({quoted(undone)})")
+    if misses := [row["text"] for row in scores.get("near_misses", ()) if not row["told_apart"]]:
+        found.append(f"'{shortened(misses[0])}' fits as well")
+    return found
 
 
 def _summary(runs: Sequence[dict[str, Any]], misses: int) -> dict[str, Any]:
@@ -233,6 +273,7 @@ def _summary(runs: Sequence[dict[str, Any]], misses: int) -> dict[str, Any]:
         "misses": misses,
         "r_precision_top1": _mean([run["top1"] for run in runs], count),
         "r_precision_top5": _mean([run["top5"] for run in runs], count),
+        "met": _mean([run["top1"] and not doubts(run) for run in runs], count),
         "clip_score": _mean([run["clip_score"] for run in runs], len(runs)),
         "janus": _mean([run["janus"] for run in runs], len(runs)),
     }
@@ -254,10 +295,13 @@ def table(report: dict[str, Any]) -> str:
             f"{prompt:<44} {run['clip_score']:7.3f} {run['rank']:5d} {run['janus']:6.2f}  {seen:<16} "
             f"{run['best_match']}"
         )
+        if found := doubts(run):
+            lines.append(f"  but {', and '.join(found)}")
     total = report["summary"]
     lines.append(
         f"R-Precision top-1 {_percent(total['r_precision_top1'])}, top-5 {_percent(total['r_precision_top5'])} of "
-        f"{total['assets']} assets ({total['misses']} missing), by {report['evaluator']}"
+        f"{total['assets']} assets ({total['misses']} missing), {_percent(total['met'])} of them without a doubt, by "
+        f"{report['evaluator']}"
     )
     return "\n".join(lines)
 

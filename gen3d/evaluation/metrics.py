@@ -23,13 +23,14 @@ def target_ranks(image_features: Tensor, text_features: Tensor, targets: Tensor)
     """The rank (1 is best) of each asset's own text among all texts, [P] int64.
 
     image_features: [P, D], or [P, V, D], averaged over the views. text_features: [T, D]. targets: [P] indices into the
-    texts. Ties count against the asset, so that an encoder that says the same of everything does not score.
+    texts. Ties count against the asset, so that an encoder that says the same of everything does not score; so does
+    what is not a number: an asset whose own score is none comes last.
     """
     if image_features.ndim == 3:
         image_features = mean_feature(image_features)
     scores = image_features @ text_features.T  # [P, T]
     own = scores.gather(1, targets[:, None])
-    return (scores >= own).sum(1).clamp(min=1)
+    return (~(scores < own)).sum(1).clamp(min=1)  # not >=, which is false of NaN
 
 
 def r_precision(image_features: Tensor, text_features: Tensor, targets: Tensor, k: int = 1) -> float:

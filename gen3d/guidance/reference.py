@@ -6,7 +6,6 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,11 +18,13 @@ from gen3d.errors import UsageError
 from gen3d.geometry.cameras import OBJECT_RADIUS, Cameras, orbit
 from gen3d.rendering.backgrounds import composite
 from gen3d.rendering.views import Render
-from gen3d.runtime.files import read_user_bytes
+from gen3d.runtime.files import read_user_bytes, user_path
 from gen3d.runtime.transfers import like
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 4096 * 4096
+MAX_SIDE = 4096
+"""Longer sides are shrunk to this before the image is made square: a strip of 16,000 x 1,000 pixels would take 4 GB."""
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 """PIL's names of pixels of 8 bits a channel or less; PIL would cut off what is brighter in 16 bits."""
@@ -53,23 +54,27 @@ def load_reference(path: str) -> ReferenceImage:
     """
     image = _open(path)
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-    rgba = torch.from_numpy(np.asarray(image.convert("RGBA"), dtype=np.float32).copy()) / 255  # [H, W, 4]
+    image = image.convert("RGBA")
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)  # nothing for one that is not longer
+    rgba = torch.from_numpy(np.array(image)).float().div_(255)  # [H, W, 4]
     alpha = rgba[..., 3:]
     if float(alpha.max()) == 0:
         raise UsageError(f"The reference image {path} shows nothing: it is transparent everywhere.")
     masked = transparent and float(alpha.min()) < 1
-    premultiplied = torch.cat([rgba[..., :3] * alpha, alpha], -1)
-    side = max(premultiplied.shape[:2])
+    rgba[..., :3] *= alpha
+    height, width = rgba.shape[:2]
+    if height == width:
+        return ReferenceImage(rgba, masked)
+    side = max(height, width)
     square = torch.full((side, side, 4), 0.0 if masked else 1.0)
-    height, width = premultiplied.shape[:2]
     top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = premultiplied
+    square[top : top + height, left : left + width] = rgba
     return ReferenceImage(square, masked)
 
 
 def _open(path: str) -> Image.Image:
     """The decoded first frame, turned as its file says."""
-    data = read_user_bytes(Path(path).expanduser(), MAX_BYTES, "reference image")
+    data = read_user_bytes(user_path(path), MAX_BYTES, "reference image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower

@@ -9,6 +9,7 @@ from pathlib import Path
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.guidance.weighting import is_used
+from gen3d.runtime.files import user_path
 from gen3d.runtime.paths import packaged_weights
 
 DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
@@ -74,8 +75,8 @@ def _check_guides(stage: RunConfig) -> None:
         from gen3d.guidance.models.files import check_available as check_diffusion
 
         check_diffusion(diffusion.models, diffusion.download)
-    if is_used(reference):
-        if not reference.image:
-            raise UsageError("'reference.weight' is set, but no image: name one, as in reference.image=photo.png.")
-        if not Path(reference.image).expanduser().is_file():
-            raise UsageError(f"The reference image {reference.image} does not exist: check the path.")
+    if is_used(reference) and not reference.image:
+        raise UsageError("'reference.weight' is set, but no image: name one, as in reference.image=photo.png.")
+    # Whether a diffusion model wants the image is known only when it is loaded.
+    if reference.image and not user_path(reference.image).is_file():
+        raise UsageError(f"The reference image {reference.image} does not exist: check the path.")

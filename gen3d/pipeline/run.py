@@ -40,6 +40,15 @@ class Draft:
     ranking: dict[str, Any]
 
 
+def understood(stages: list[RunConfig], models: Models) -> Understood | None:
+    """How the prompt of a run of these stages is read; None where they do not ask the prior. Raises Gen3DError where
+    its weights are missing.
+    """
+    if not asks_prior(stages):
+        return None
+    return understand(stages[0].prompt, models.prior.concepts, models.prior.text.encode)
+
+
 class Run:
     """Makes the scene that `stages` describe; `events` does the work and tells of it.
 
@@ -119,14 +128,20 @@ class Run:
             torch.cuda.reset_peak_memory_stats(self.models.device)
         if asks_prior(self.stages):
             yield PhaseBegan("reading the prompt")
-            prior = self.models.prior
-            self.understood = understand(first.prompt, prior.concepts, prior.text.encode)
+            self.understood = understood(self.stages, self.models)
+            assert self.understood is not None
             self.features = self.models.features(self.drawn)
             if self._pending is None:
                 for remark in self.understood.remarks:
                     yield Said(remark, warning=True)
         if self._pending is not None:
-            self._put_back(self._pending)
+            try:
+                self._put_back(self._pending)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+                raise Gen3DError(
+                    f"The checkpoint does not fit the run that it lies in ({type(error).__name__}: {error}): remove "
+                    "the newest file in the run's folder 'checkpoints', and resume again."
+                ) from error
             self._pending = None
         if self.scene is None or (first.candidates > 1 and self.finished_seed is None):
             yield from self._begin()
@@ -171,8 +186,8 @@ class Run:
         """
         if state.get("version") != STATE_VERSION:
             raise Gen3DError(
-                f"The checkpoint is of version {state.get('version')}, and this gen3d reads version {STATE_VERSION}: "
-                "go on with the gen3d that wrote it, or begin anew."
+                f"The checkpoint is of version {state.get('version')!s:.20}, and this gen3d reads {STATE_VERSION}: go "
+                "on with the gen3d that wrote it, or begin anew."
             )
         self._pending = state
 

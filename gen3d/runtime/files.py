@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import json
+import math
 import os
+import platform
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gen3d.errors import UsageError
 
@@ -16,19 +21,69 @@ MAX_SLUG_LENGTH = 60
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # Unicode's categories of characters that are no visible text
 
+_LEFT_OVER = re.compile(r"\.(?P<process>\d{1,9})-(?P<machine>[0-9a-f]{6})-(?P<name>.+)", re.DOTALL)
+"""Names that `replacing` gives to what is not yet whole."""
+
 _RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # device names that Windows refuses as file names
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its suffix: renamed to `path` on success, removed on failure."""
+    """A temporary path beside `path`, with its suffix: renamed to `path` on success, removed on failure.
+
+    What killed processes left of the same file goes away. What the system refuses is said of `path`, whichever call it
+    refused.
+    """
     target = Path(path)
-    temporary = target.with_name(f".{os.getpid()}-{target.name}")
+    temporary = target.with_name(f".{os.getpid()}-{_machine()}-{target.name}")
+    remove_left_over(target.parent, target.name)
     try:
         yield temporary
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(target), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: Path, name: str | None = None) -> None:
+    """Removes the half-written files in a folder, of any name or of one, whose processes on this machine have ended.
+
+    Those of other machines are left: a folder may be shared.
+    """
+    try:
+        found = [(entry.name, entry.path) for entry in os.scandir(folder) if entry.name.startswith(".")]
+    except OSError:
+        return
+    for shown, path in found:
+        left = _LEFT_OVER.fullmatch(shown)
+        if left is None or left["machine"] != _machine() or name not in (None, left["name"]):
+            continue
+        if not _is_alive(int(left["process"])):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+@functools.cache
+def _machine() -> str:
+    """A short name of this machine, in letters and digits."""
+    return hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:6]
+
+
+def _is_alive(process: int) -> bool:
+    """Whether the process exists; true where that cannot be known."""
+    if os.name == "nt":  # there, the signal 0 would be Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def slugify(prompt: str) -> str:
@@ -70,6 +125,25 @@ def printable(text: object, longest: int = 2000) -> str:
         for character in str(text)[: longest + 1]
     )
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def json_text(data: Any, **options: Any) -> str:
+    """Data as JSON that every reader takes: a number that is not finite, for which JSON has no word, becomes null.
+
+    options: of `json.dumps`.
+    """
+    try:
+        return json.dumps(data, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(data), allow_nan=False, **options)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def read_user_bytes(path: Path, max_bytes: int, kind: str) -> bytes:

@@ -138,10 +138,11 @@ class RichReporter:
     """A spinner line with a bar that rewrites itself; sentences scroll above it. Use it as a context manager."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self._console = Console(file=stream, highlight=False)
+        from gen3d.runtime.visible_console import VisibleConsole
+
+        self._console = VisibleConsole(stream, highlight=False)
         self._progress = Progress(
             SpinnerColumn(finished_text="✓" if self._console.encoding.startswith("utf") else "*"),
             TextColumn("{task.description}", markup=False),
@@ -211,6 +212,6 @@ def open_reporter(stream: TextIO, quiet: bool = False) -> Iterator[Reporter]:
 
 
 def _can_rewrite_lines() -> bool:
-    from rich.console import Console
+    from gen3d.runtime.visible_console import VisibleConsole
 
-    return not Console().is_dumb_terminal
+    return not VisibleConsole().is_dumb_terminal

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.runtime.files import slugify, user_path
+from gen3d.runtime.files import json_text, remove_left_over, replacing, slugify, user_path
 
 MIN_FREE_BYTES = 50_000_000
 """Free disk space below which a run is not started; a default run writes about a tenth of it."""
 
 MANIFEST = ("config.yaml", "command.txt", "versions.json")
 
-_TEMPORARY = ".partial-"
-_LEFT_OVER = re.compile(r"\.(partial|\d+)-.+")  # what this module and `runtime.files.replacing` write first
+_LEFT_OVER = re.compile(r"\.(partial|\d+)-.+")  # what this and earlier versions write first
+_SWEPT = 100  # the newest run folders, in which a new run looks for what killed ones left
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: str | Path, recipe: str, prompt: str) -> RunFolder:
-        """A new, writable folder; an existing one is never reused.
+        """A new, writable folder; an existing one is never reused. What killed runs on this machine left half-written
+        in folders beside it goes away.
 
         Raises Gen3DError where the folder cannot be made or written, or the disk has too little space; folders that
         were made on the way are removed again.
@@ -60,6 +61,7 @@ class RunFolder:
         except Gen3DError:
             _remove_empty(made)
             raise
+        _sweep(parent)
         return cls(folder, tuple(made))
 
     @classmethod
@@ -117,15 +119,11 @@ class RunFolder:
         Raises Gen3DError where the file cannot be written.
         """
         target = self.path(name)
-        temporary = target.with_name(f"{_TEMPORARY}{target.name}")
         try:
-            yield temporary
-            os.replace(temporary, target)
+            with replacing(target) as temporary:
+                yield temporary
         except OSError as error:
             raise folder_error(self.folder, error) from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def write_bytes(self, name: str, data: bytes) -> Path:
         with self.writing(name) as temporary:
@@ -137,7 +135,7 @@ class RunFolder:
         return self.write_bytes(name, text.encode("utf-8", "surrogateescape"))
 
     def write_json(self, name: str, data: Any) -> Path:
-        return self.write_text(name, json.dumps(data, indent=2) + "\n")
+        return self.write_text(name, json_text(data, indent=2) + "\n")
 
     def write_manifest(self, config: str, command: str, versions: Mapping[str, str], seed: int) -> None:
         """What it takes to repeat the run: `config.yaml` with the text `config`, `command.txt` and `versions.json`.
@@ -208,6 +206,20 @@ def _make_unique(parent: Path, name: str) -> Path:
             continue
         return folder
     raise Gen3DError(f"There are too many folders named {name} in {parent}: remove some or choose another --out.")
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what killed processes left half-written in the newest run folders of `parent`."""
+    try:
+        for folder in sorted(_folders_in(parent), key=os.path.getmtime, reverse=True)[:_SWEPT]:
+            for place in (folder, *_folders_in(folder)):
+                remove_left_over(place)
+    except OSError:
+        logger.debug("could not look for left-over files in %s", parent)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
 
 
 def _remove_empty(made: Sequence[Path]) -> None:

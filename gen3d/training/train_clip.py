@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -30,7 +29,7 @@ from gen3d.encoders.clip_mini import (
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import UsageError
 from gen3d.language.phrases import TEMPLATES, VIEW_TEMPLATE, VIEWS
-from gen3d.runtime.files import replacing
+from gen3d.runtime.files import json_text, replacing
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter, Reporter
 from gen3d.training.checkpoint import TrainingState
@@ -187,7 +186,7 @@ def write_json(path: Path, data: Any) -> None:
     """Writes JSON under a temporary name in the same folder and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(json_text(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _step(

@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.assets.parts import mesh_of_parts
+from gen3d.assets.parts import GRID, MAX_PARTS, field_size, mesh_of_parts
 from gen3d.assets.read import SurfaceMesh, read_asset
 from gen3d.cli import main
 from gen3d.config.schema import PrimitivesConfig
@@ -113,3 +113,19 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(Gen3DError, match="it is no JSON"):
             read_asset(path)
+
+
+def test_the_time_for_many_parts_is_bounded() -> None:
+    assert field_size(1) == field_size(32) == GRID
+    assert field_size(256) == GRID // 2
+    most = max(count * field_size(count) ** 3 for count in range(1, MAX_PARTS + 1))
+    assert most < 100 * GRID**3  # a hundred parts of what one takes
+
+
+@pytest.mark.slow
+def test_many_parts_become_a_mesh() -> None:
+    [ball, _] = ball_and_box()
+    parts = [{**ball, "center": [x, y, 0.0], "half_size": [0.4] * 3} for x in range(16) for y in range(16)]
+    vertices, faces, _ = mesh_of_parts(parts)
+    assert trimesh.Trimesh(vertices, faces, process=False).is_volume
+    np.testing.assert_allclose(np.ptp(vertices, axis=0), [15.8, 15.8, 0.8], atol=0.2)

@@ -71,6 +71,12 @@ def check_refusal(answer: subprocess.CompletedProcess[str], code: int, message: 
         (["evalute"], "gen3d -- evalute"),
         (["completion"], "has no command 'completion'"),
         (["a chair", "--out", "~nosuchuser/x"], "names the home folder of a user that does not exist"),
+        (["a chair", "reference.image=~nosuchuser/x.png"], "names the home folder of a user that does not exist"),
+        (["a chair", "reference.image=none.png"], "reference image none.png does not exist"),
+        (["a chair", "--seed", "1" * 400], "is a number of more than 30 digits"),
+        (["evaluate", "x", "--out", "~nosuchuser/x"], "names the home folder of a user that does not exist"),
+        (["corpus", "build", "~nosuchuser/x"], "names the home folder of a user that does not exist"),
+        (["corpus", "build", "x", "--primitives", "99999999999"], "must lie between 0 and 10,000"),
         (["--resume", "nowhere"], "nowhere is no run folder"),
         (["a chair", "--resume", "nowhere"], "give --resume and its folder alone"),
         (["--resume", "nowhere", "--steps", "3"], "give --resume and its folder alone"),
@@ -255,3 +261,47 @@ def test_interrupted_command_says_so() -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     answer = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, env=environment)
     assert (answer.returncode, answer.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX names of files")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["a chair", "--config", "a\x1b[31m.yaml"], 2),
+        (["a chair", "a\x1b[31m=3"], 2),
+        (["a chair", "--config", "keys.yaml"], 2),
+        (["a chair", "--\x1b[31m=3"], 2),
+        (["batch", "a\x1b[31m.txt"], 2),
+        (["batch", "keys.yaml"], 2),
+        (["--resume", "a\x1b[31m"], 2),
+        (["config", "a\x1b[31m"], 2),
+        (["doctor", "--out", "a\x1b[31m", "--\x1b[31m"], 2),
+    ],
+)
+def test_nothing_given_steers_the_terminal(tmp_path: Path, arguments: list[str], code: int) -> None:
+    (tmp_path / "keys.yaml").write_text('"a\\e[31m": 1\n')
+    answer = gen3d(*arguments, cwd=tmp_path)
+    assert answer.returncode == code
+    assert "\x1b" not in answer.stdout + answer.stderr
+    assert r"\x1b[31m" in answer.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("arguments", "redirections", "code"),
+    [
+        ("recipes", ">&- 2>&-", 0),
+        ("recipes", "<&- >&- 2>&-", 0),
+        ("recipes", ">&-", 0),
+        ("config stepz", ">&- 2>&-", 2),
+        ("config stepz", ">/dev/full 2>/dev/full", 2),
+        ("recipes", ">/dev/full 2>/dev/full", 1),
+    ],
+)
+def test_the_exit_code_holds_where_nobody_listens(arguments: str, redirections: str, code: int, tmp_path: Path) -> None:
+    if "/dev/full" in redirections and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    command = f"'{sys.executable}' -m gen3d {arguments} {redirections}; echo $?"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    answer = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert (answer.stdout, answer.stderr) == (f"{code}\n", "")

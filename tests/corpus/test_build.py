@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,7 +14,8 @@ import trimesh
 from PIL import Image
 
 from gen3d.corpus.build import VIEW_SIZE, VIEWS, build_corpus
-from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
+from gen3d.corpus.primitives import MAX_SCENES
+from gen3d.corpus.sh3f import MAX_CATALOGUE_BYTES, MAX_MODEL_BYTES, FurnitureLibrary, find_libraries
 from gen3d.corpus.store import Corpus
 from gen3d.errors import Gen3DError, UsageError
 
@@ -136,3 +138,132 @@ def test_building_writes_every_array_and_leaves_the_broken_out(library: Path, tm
 def test_a_folder_without_a_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="corpus build"):
         Corpus(tmp_path)
+
+
+def a_library(path: Path, rotations: dict[str, str], members: dict[str, str | bytes] | None = None) -> Path:
+    """A library of boxes by name with a rotation each; `members` replace models and add other files."""
+    box = trimesh.exchange.obj.export_obj(trimesh.creation.box((1, 2, 1)))
+    contents: dict[str, str | bytes] = {f"{name}/a.obj": box for name in rotations} | (members or {})
+    lines = ["license=CC0"]
+    for number, (name, rotation) in enumerate(rotations.items(), start=1):
+        lines += [f"id#{number}={name}", f"name#{number}={name}", f"model#{number}=/{name}/a.obj"]
+        lines += [f"modelRotation#{number}={rotation}"] if rotation else []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("PluginFurnitureCatalog.properties", "\n".join(lines))
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_what_is_wrong_with_one_object_leaves_out_that_one_by_name(tmp_path: Path) -> None:
+    rotations = {"cube": "", "turned": "nan " * 9, "short": "1", "words": "a b c", "far": "", "flat": "", "text": ""}
+    broken: dict[str, str | bytes] = {
+        "far/a.obj": "v 0 0 0\nv 1e308 0 0\nv 0 -1e308 1\nf 1 2 3\n",
+        "flat/a.obj": "v 1 1 1\nv 1 1 1\nv 1 1 1\nf 1 2 3\n",
+        "text/a.obj": "f 1 2 3\n",
+    }
+    path = a_library(tmp_path / "Bad.sh3f", rotations, broken)
+    count, failures = build_corpus(path, tmp_path / "corpus", primitive_count=0, workers=1)
+    assert count == 1
+    assert [record.name for record in Corpus(tmp_path / "corpus").records] == ["cube"]
+    assert [failure.split("' was left out: ")[0] for failure in failures] == [
+        f"'Bad/{name}" for name in list(rotations)[1:]
+    ]
+
+
+def test_a_library_that_cannot_be_read_is_left_out_where_there_are_others(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    a_library(tmp_path / "a" / "Good.sh3f", {"cube": ""})
+    (tmp_path / "a" / "Bad.sh3f").write_text("no zip")
+    count, failures = build_corpus(tmp_path / "a", tmp_path / "corpus", primitive_count=0, workers=1)
+    assert count == 1
+    assert "Bad.sh3f" in failures[0]
+
+
+def test_shards_that_are_damaged_or_out_of_date_are_made_again(tmp_path: Path) -> None:
+    path, out = tmp_path / "Test.sh3f", tmp_path / "corpus"
+    a_library(path, {"cube": ""})
+    build_corpus(path, out, primitive_count=0, workers=1)
+    surface = Corpus(out).array("surface").copy()
+    [shard] = (out / "shards").iterdir()
+    whole = shard.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:2000] + b"damaged" + whole[2007:]):
+        shard.write_bytes(damaged)
+        assert build_corpus(path, out, primitive_count=0, workers=1) == (1, [])
+        assert shard.read_bytes() == whole
+    a_library(path, {"cube": ""}, {"cube/a.obj": trimesh.exchange.obj.export_obj(trimesh.creation.box((3, 1, 1)))})
+    build_corpus(path, out, primitive_count=0, workers=1)
+    assert np.abs(surface).max(1)[0].argmax() == 1
+    assert np.abs(Corpus(out).array("surface")).max(1)[0].argmax() == 0
+
+
+def a_deb(path: Path, size: str, content: bytes = b"", name: str = "data.tar") -> Path:
+    header = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{size:<10}`\n".encode()
+    path.write_bytes(b"!<arch>\n" + header + content)
+    return path
+
+
+@pytest.mark.parametrize("size", ["-60", "99999999", "x", "", "1e3"])
+def test_packages_whose_sizes_cannot_be_are_refused(tmp_path: Path, size: str) -> None:
+    """With -60 the reader would come by the same member for ever."""
+    with pytest.raises(UsageError, match="is damaged: its member 'x'"):
+        find_libraries(a_deb(tmp_path / "a.deb", size, name="x"), tmp_path)
+
+
+def test_packages_that_unpack_to_gigabytes_are_refused(tmp_path: Path) -> None:
+    declared = tarfile.TarInfo("usr/big.sh3f")
+    declared.size = 5 << 30
+    content = lzma.compress(declared.tobuf() + bytes(1024))
+    with pytest.raises(UsageError, match=r"unpacks to more than 4 GiB \(at its member 'usr/big.sh3f'\)"):
+        find_libraries(a_deb(tmp_path / "a.deb", str(len(content)), content), tmp_path)
+    declared = tarfile.TarInfo("x")
+    declared.type, declared.size = tarfile.XHDTYPE, 1 << 30  # a header that tarfile would read into memory
+    with pytest.raises(UsageError, match=r"'data\.tar' of .* cannot be unpacked"):
+        find_libraries(a_deb(tmp_path / "b.deb", "1024", declared.tobuf() + bytes(512)), tmp_path)
+    with pytest.raises(UsageError, match="dpkg-deb -x"):
+        find_libraries(a_deb(tmp_path / "c.deb", "9", b"(\xb5/\xfd\x00abcd", name="data.tar.zst"), tmp_path)
+
+
+def test_members_that_unpack_to_more_than_they_may_are_left_out(tmp_path: Path) -> None:
+    large: dict[str, str | bytes] = {"large/a.obj": b"#" * (MAX_MODEL_BYTES + 1)}
+    with FurnitureLibrary(a_library(tmp_path / "a.sh3f", {"large": ""}, large)) as library:
+        [item] = library.items()
+        with pytest.raises(Gen3DError, match=r"'large/a\.obj' unpacks to more than the 52,428,800 bytes"):
+            library.load(item)
+    path = tmp_path / "b.sh3f"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("PluginFurnitureCatalog.properties", b"\n" * (MAX_CATALOGUE_BYTES + 1))
+    with pytest.raises(Gen3DError, match="not a readable"):
+        FurnitureLibrary(path)
+
+
+def test_a_texture_that_is_not_read_is_not_passed_over(tmp_path: Path) -> None:
+    pixels = io.BytesIO()
+    Image.new("1", (16_400, 11_000)).save(pixels, "PNG")
+    box = trimesh.exchange.obj.export_obj(trimesh.creation.box())
+    members: dict[str, str | bytes] = {
+        "wide/a.obj": "mtllib a.mtl\nusemtl m\n" + _with_uv(box),
+        "wide/a.mtl": "newmtl m\nKd 1 1 1\nmap_Kd a.png\n",
+        "wide/a.png": pixels.getvalue(),
+    }
+    with FurnitureLibrary(a_library(tmp_path / "a.sh3f", {"wide": ""}, members)) as library:
+        [item] = library.items()
+        with pytest.raises(Gen3DError, match=r"texture 'a\.png' has more than 67,108,864 pixels"):
+            library.load(item)
+
+
+@pytest.mark.parametrize("count", [-1, MAX_SCENES + 1, 99_999_999_999])
+def test_the_number_of_primitives_is_bounded(tmp_path: Path, count: int) -> None:
+    library = a_library(tmp_path / "a.sh3f", {"cube": ""})
+    with pytest.raises(UsageError, match="0 to 10,000 primitive scenes"):
+        build_corpus(library, tmp_path / "corpus", primitive_count=count, workers=1)
+
+
+def test_a_damaged_corpus_is_named(tmp_path: Path) -> None:
+    (tmp_path / "objects.json").write_text("[{}")
+    with pytest.raises(UsageError, match=r"objects\.json cannot be read"):
+        Corpus(tmp_path)
+    (tmp_path / "objects.json").write_text("[]")
+    (tmp_path / "views.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    with pytest.raises(UsageError, match=r"views\.npy cannot be read"):
+        Corpus(tmp_path).array("views")

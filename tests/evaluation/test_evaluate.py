@@ -32,6 +32,7 @@ from gen3d.evaluation.evaluate import (
 from gen3d.geometry.cameras import Cameras
 from gen3d.rendering.harmonics import color_to_sh
 from gen3d.runtime.progress import LogReporter
+from gen3d.training.train_clip import write_json
 
 GALLERY = ["blue disc", "green square", "yellow disc", "black square"]
 
@@ -212,6 +213,51 @@ def test_a_renderer_of_another_representation_can_be_given(evaluator, run_folder
 
     report = evaluate_runs(evaluator, [run_folder], GALLERY, LogReporter(), render=render)
     assert report["summary"]["r_precision_top1"] == 1
+
+
+def test_a_run_is_judged_by_its_whole_prompt_and_near_misses(evaluator, run_folder, draw, tones):
+    """As `generate` judges it: by the prompt without words of style, which as it is written is no distractor of it."""
+
+    class Reading:
+        judged, near_misses, undone = "a blue disc", ["blue disc"], ["two"]
+
+    def render(folder: Path, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+        return draw("disc", tones["blue"]).expand(len(cameras), -1, -1, -1), torch.ones(len(cameras), 64, 64, 1)
+
+    prompt = dict.fromkeys(["a red disc", *GALLERY])
+    report = evaluate_runs(
+        evaluator, [run_folder], list(prompt), LogReporter(), render=render, understand=lambda stages: Reading()
+    )
+    [run] = report["runs"]
+    assert (run["prompt"], run["rank"], run["undone"]) == ("a blue disc", 1, ["two"])
+    assert run["gallery_size"] == 1 + len([text for text in GALLERY if text != "blue disc"])
+    assert run["near_misses"][0]["text"] == "blue disc"
+    assert not run["near_misses"][0]["told_apart"]
+    assert (report["summary"]["r_precision_top1"], report["summary"]["met"]) == (1, 0)
+    assert "  but not all of it was drawn ('two'), and 'blue disc' fits as well" in table(report)
+    plain = evaluate_runs(evaluator, [run_folder], GALLERY, LogReporter(), render=render)
+    assert plain["runs"][0]["prompt"] == "a red disc"
+    assert not {"near_misses", "undone"} & set(plain["runs"][0])
+
+
+def test_a_judge_of_nan_ranks_last_and_writes_json(evaluator, draw, tones, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluator, "encode_texts", lambda texts: torch.full((len(texts), 32), math.nan))
+    scores = score_renders(evaluator, draw("disc", tones["blue"]).expand(8, -1, -1, -1), "a blue disc", GALLERY)
+    assert (scores["rank"], scores["top1"]) == (scores["gallery_size"], False)
+    write_json(tmp_path / "report.json", {"runs": [scores]})
+    assert (
+        json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)["runs"][0]["clip_score"] is None
+    )
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_scored(weights, run_folder, tmp_path):
+    parser = argparse.ArgumentParser()
+    command.add_evaluate_arguments(parser)
+    (tmp_path / "file").write_text("x")
+    for out, kind in ((tmp_path, UsageError), (tmp_path / "file" / "report.json", OSError)):
+        args = parser.parse_args([str(run_folder), "--model", str(weights), "--out", str(out)])
+        with pytest.raises(kind, match=str(tmp_path)):
+            command.run_evaluate(args, LogReporter())
 
 
 def test_the_commands(toy_corpus, weights, run_folder, tmp_path):

@@ -110,3 +110,11 @@ def test_kernel_distance_is_unbiased_and_grows_with_the_shift():
     assert min(draws) < 0 < max(draws)  # a biased estimate of so few samples would always be positive
     with pytest.raises(ValueError, match="two images"):
         kernel_inception_distance(x[:1], y)
+
+
+def test_what_is_not_a_number_ranks_last():
+    texts = torch.eye(3)
+    images = torch.tensor([[1.0, 0, 0], [float("nan"), 0, 0], [0.5, 1.0, 0]])
+    assert target_ranks(images, texts, torch.tensor([0, 1, 1])).tolist() == [1, 3, 1]
+    texts[2] = float("nan")
+    assert target_ranks(images[:1], texts, torch.tensor([0])).tolist() == [2]

@@ -28,7 +28,8 @@ STEPS = 12
 
 class Sabotage:
     """Breaks a run at given steps. how: "gradient" makes that of the first parameter NaN, "parameter" makes the
-    parameter itself NaN after the optimiser's step, "render" lets rendering fail.
+    parameter itself NaN after the optimiser's step, "render" lets rendering fail, "collapse" leaves finite parameters
+    of a scene that shows nothing.
     """
 
     def __init__(self, how: str, steps: set[int]) -> None:
@@ -45,6 +46,8 @@ class Sabotage:
             first.register_hook(lambda gradient: gradient * torch.nan)
         elif self.how == "parameter":
             self._once(event.run.stage.optimizer, "step", lambda: _spoil(scene))
+        elif self.how == "collapse":
+            self._once(event.run.stage.optimizer, "step", lambda: _collapse(scene, event.config.representation))
         else:
             self._once(scene, "render", _fail)
 
@@ -69,6 +72,27 @@ def _spoil(scene: Representation) -> None:
             parameter.view(-1)[::2] = torch.nan
 
 
+COLLAPSED: dict[str, tuple[str, int, float]] = {
+    "splats": ("opacity_logits", 0, -30.0),
+    "dmtet": ("distances", 0, 1.0),
+    "mesh": ("push", 0, 1e4),
+    "points": ("positions", 0, 1e4),
+    "primitives": ("log_sizes", 0, -12.0),
+    "voxels": ("density", 0, -1e3),
+    "nerf": ("network", 5, -1e3),
+    "triplane": ("network", 5, -1e3),
+    "sdf": ("network", 3, 10.0),
+}
+"""The parameter, by its group and its place in there, and the value at which nothing of a representation is seen."""
+
+
+@torch.no_grad()
+def _collapse(scene: Representation, name: str) -> None:
+    group, place, value = COLLAPSED[name]
+    [parameters] = [found["params"] for found in scene.param_groups() if found["name"] == group]
+    parameters[place].fill_(value)
+
+
 def _fail() -> None:
     raise RuntimeError("the kernel said no")
 
@@ -81,25 +105,47 @@ class Listening(LogReporter):
         self.warnings.append(message)
 
 
-@pytest.mark.parametrize("how", ["gradient", "parameter", "render"])
-@pytest.mark.parametrize("name", REPRESENTATIONS)
-def test_a_broken_step_never_reaches_the_asset(name: str, how: str, tiny_prior: ShapePrior, tmp_path: Path) -> None:
+def check_sabotaged(name: str, how: str, steps: int, at: set[int], prior: ShapePrior, folder: Path) -> list[str]:
+    """Runs with a broken step wherever `at` says; the asset has to be whole. Returns the warnings."""
     models = Models()
-    models.prior = tiny_prior
-    settings = [*SMALL, *KINDS[name], f"optimization.steps={STEPS}"]
+    models.prior = prior
+    settings = [*SMALL, *KINDS[name], f"optimization.steps={steps}"]
     stages = load_stages(None, settings, prompt="a red ball")
-    folder, reporter = RunFolder.create(tmp_path, "mini", "a ball"), Listening()
-    sabotage = Sabotage(how, {5, STEPS})
+    reporter, sabotage = Listening(), Sabotage(how, at)
     with StopFlag() as stop:
-        result = run_in_folder(stages, folder, reporter, stop, models=models, listeners=[sabotage])
-    assert sabotage.done == 2
-    assert len(reporter.warnings) == 2, reporter.warnings
+        run = RunFolder.create(folder, "mini", "a ball")
+        result = run_in_folder(stages, run, reporter, stop, models=models, listeners=[sabotage])
+    assert sabotage.done == len(at)
+    assert len(reporter.warnings) == len(at), reporter.warnings
     assert all("last healthy scene" in warning for warning in reporter.warnings)
     splats = read_splats(result.files["splats"])
     assert len(splats.means) > 50
     assert all(bool(torch.isfinite(part).all()) for part in (splats.means, splats.log_scales, splats.sh_dc))
     assert result.asset.mesh_report["watertight"]
     assert result.asset.mesh_report["iou"] > 0.6
+    return reporter.warnings
+
+
+@pytest.mark.parametrize("how", ["gradient", "parameter", "render"])
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_a_broken_step_never_reaches_the_asset(name: str, how: str, tiny_prior: ShapePrior, tmp_path: Path) -> None:
+    check_sabotaged(name, how, STEPS, {5, STEPS}, tiny_prior, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["splats", "mesh", "sdf"])
+def test_a_scene_that_collapses_never_reaches_the_asset(name: str, tiny_prior: ShapePrior, tmp_path: Path) -> None:
+    warnings = check_sabotaged(name, "collapse", STEPS, {5, STEPS}, tiny_prior, tmp_path)
+    assert warnings[0].startswith("At step 6 ")  # what step 5 left is seen by the next
+    assert warnings[1].startswith("In the end ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["gradient", "parameter", "collapse", "render"])
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_tenth_step_and_the_last_may_break(name: str, how: str, tiny_prior: ShapePrior, tmp_path: Path) -> None:
+    """Of 40 steps, so that the last breaks when the scene has been taken back as often as it may."""
+    check_sabotaged(name, how, 40, {10, 20, 30, 40}, tiny_prior, tmp_path)
 
 
 def test_a_scene_that_vanishes_again_and_again_ends_as_it_began(tiny_prior: ShapePrior) -> None:

@@ -161,3 +161,33 @@ def test_a_run_is_finished_when_its_last_file_says_so(tmp_path: Path, metrics: s
     if metrics is not None:
         run.write_text("metrics.json", metrics)
     assert run.is_finished is finished
+
+
+KILLED = """
+import os, signal, sys
+from gen3d.runtime.run_folder import RunFolder
+run = RunFolder.create(sys.argv[1], "mini", "a chair")
+run.write_text("config.yaml", "seed: 1")
+with run.writing("turntable.mp4") as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    [folder] = (tmp_path / "mini").iterdir()
+    [left] = folder.glob(".*-turntable.mp4")
+    others = folder / ".1-ffffff-mesh.glb"  # of another machine, which may be at work
+    others.write_text("half")
+    mine = RunFolder.create(tmp_path, "mini", "a vase")
+    assert not left.exists()
+    assert others.exists()
+    with mine.writing("mesh.glb") as temporary:
+        temporary.write_text("half")
+        RunFolder.create(tmp_path, "mini", "another vase")
+        assert temporary.exists()  # of a process that lives
+    assert (mine.folder / "mesh.glb").read_text() == "half"
+    assert files_below(folder) == [".1-ffffff-mesh.glb", "config.yaml"]
