@@ -22,6 +22,9 @@ _DIGITS = 7
 
 _SAME_COLOR = 2  # steps of 255, which rounding alone makes of one colour
 
+_AT_THE_EDGE = 1e-3
+"""Of a texture's width: how far outside of it still passes for its edge."""
+
 _ENDINGS = {MIME["PNG"]: ".png", MIME["JPEG"]: ".jpg"}
 
 
@@ -37,8 +40,11 @@ def write_obj(path: str | Path, mesh: SurfaceMesh, *, up: Up = "y", losses: Read
     if up != "y":
         mesh = mesh.transformed(from_y_up(up))
     plain = len(mesh.materials) == 1 and _is_plain(mesh.materials[0])
-    library = _Library(path.stem, losses)
-    names = ["" if plain else library.add(material, number) for number, material in enumerate(mesh.materials, 1)]
+    library, beyond = _Library(path.stem, losses), _beyond(mesh)
+    names = [
+        "" if plain else library.add(material, number + 1, number in beyond)
+        for number, material in enumerate(mesh.materials)
+    ]
     text = "\n".join(_lines(mesh, names, path.stem, losses)) + "\n"
     for name, content in library.pictures.items():
         with replacing(path.with_name(name)) as temporary:
@@ -50,6 +56,17 @@ def write_obj(path: str | Path, mesh: SurfaceMesh, *, up: Up = "y", losses: Read
         temporary.write_text(text, encoding="utf-8", newline="\n")
     pictures = [path.with_name(name) for name in library.pictures]
     return [path] if plain else [path, path.with_suffix(".mtl"), *pictures]
+
+
+def _beyond(mesh: SurfaceMesh) -> set[int]:
+    """The numbers of the materials whose textures are looked up outside of their edges: there wrap modes matter."""
+    found = set()
+    for number, rows in grouped(mesh.face_material):
+        for use in _textures(mesh.materials[number]):
+            uv = use.moved(mesh.uvs[use.uv_set][np.unique(mesh.faces[rows])])
+            if uv.min() < -_AT_THE_EDGE or uv.max() > 1 + _AT_THE_EDGE:
+                found.add(number)
+    return found
 
 
 def _lines(mesh: SurfaceMesh, names: list[str], stem: str, losses: Reading) -> list[str]:
@@ -163,14 +180,18 @@ class _Library:
     """Lines of the material library, and the pictures that it names."""
 
     def __init__(self, stem: str, losses: Reading) -> None:
-        self.stem, self.losses = stem, losses
+        self.stem, self.losses, self.wraps = stem, losses, False
         self.lines = ["# gen3d: sRGB colours"]
         self.pictures: dict[str, bytes] = {}
         self._known: dict[tuple[int, str], str] = {}
         self._kept: list[Picture] = []
 
-    def add(self, material: Material, number: int) -> str:
-        """The name that the material gets: its own, if that is of ordinary letters, and its number."""
+    def add(self, material: Material, number: int, wraps: bool) -> str:
+        """The name that the material gets: its own, if that is of ordinary letters, and its number.
+
+        wraps: whether textures are looked up outside of their edges, so that it matters what lies there.
+        """
+        self.wraps = wraps
         own = "_".join("".join(x if x.isalnum() and x.isascii() else " " for x in material.name).split())[:40]
         name = f"{own or 'material'}_{number}"
         factor = np.array(material.base_color[:3])
@@ -220,11 +241,14 @@ class _Library:
                 self._map(word, replace(use, picture=gray), word[4:].lower())
 
     def _map(self, word: str, use: TextureUse, role: str) -> None:
-        if "mirror" in use.wrap:
-            self.losses.leave_out("mirrored repeat of a texture", many="mirrored repeats of textures")
-        elif use.wrap[0] != use.wrap[1]:
-            self.losses.leave_out("clamp of a texture along one side", many="clamps of textures along one side")
-        clamp = "-clamp on " if use.wrap == ("clamp", "clamp") else ""
+        clamp = ""
+        # three.js and others take an option that they do not know for a part of the name, and show black.
+        if self.wraps:
+            if "mirror" in use.wrap:
+                self.losses.leave_out("mirrored repeat of a texture", many="mirrored repeats of textures")
+            elif use.wrap[0] != use.wrap[1]:
+                self.losses.leave_out("clamp of a texture along one side", many="clamps of textures along one side")
+            clamp = "-clamp on " if use.wrap == ("clamp", "clamp") else ""
         self.lines.append(f"{word} {clamp}{self._picture(use.picture, role)}")
 
     def _picture(self, picture: Picture, role: str) -> str:

@@ -260,6 +260,21 @@ def test_wrap_and_transform_go_into_the_file(tmp_path, squares) -> None:
     np.testing.assert_allclose(back.appearance(face, bary)[0], mesh.appearance(face, bary)[0], atol=1e-4)
 
 
+def test_inside_of_the_edges_no_options_are_written(tmp_path, squares) -> None:
+    """The loader of three.js takes `-clamp on a_color.png` for a file's name, and shows black."""
+    use = TextureUse(Picture.of(squares), wrap=("clamp", "mirror"))
+    material = Material("a", base_texture=use, normal=use)
+    mesh = SurfaceMesh(
+        np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]), (material,), np.zeros(1, np.int32),
+        uvs=(np.array([[0.0, 1], [1, 1], [0, 0]]),),
+    )  # fmt: skip
+    losses = Reading()
+    write_obj(tmp_path / "a.obj", mesh, losses=losses)
+    lines = (tmp_path / "a.mtl").read_text().splitlines()
+    assert {"map_Kd a_color.png", "norm a_normal.png"} <= set(lines)
+    assert losses.summary("a.obj", "written") is None
+
+
 def test_hard_edges_of_colour_stay_and_are_said(tmp_path) -> None:
     square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     points, faces = square[[0, 1, 2, 0, 2, 3]], np.arange(6).reshape(2, 3)
