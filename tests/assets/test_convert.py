@@ -111,6 +111,16 @@ def test_far_away_assets_are_framed_and_come_back_to_their_place(files: Path, tm
     np.testing.assert_allclose(np.ptp(far.vertices, axis=0), [42, 36, 36], atol=3)
 
 
+def test_small_assets_fill_the_view(files: Path, tmp_path: Path) -> None:
+    """A thing of a hand's size in metres, as glTF has it, is no dot in the middle, and no lump when it is meshed."""
+    convert(files / "mesh.glb", tmp_path / "small.glb", ConvertOptions(scale=0.1))
+    covered = [
+        float((views(path).amin(-1) < 0.9).float().mean()) for path in (files / "mesh.glb", tmp_path / "small.glb")
+    ]
+    assert covered[1] > covered[0] > 0.1
+    assert framed(read_asset(tmp_path / "small.glb"))[2] == pytest.approx(0.95 / 0.05)
+
+
 def test_render_writes_a_sheet_and_a_video(files: Path, tmp_path: Path) -> None:
     sheet, video = render(files / "back.glb", tmp_path / "new" / "folder", 64, 6, 4)
     assert Image.open(sheet).size == (4 * 68 + 4, 2 * 86 + 4)
