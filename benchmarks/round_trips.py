@@ -1,10 +1,11 @@
-"""What is left of assets that gen3d converts there and back: `python benchmarks/round_trips.py ASSET... [--runs RUN...]`.
+"""What is left of assets converted there and back: `python benchmarks/round_trips.py ASSET... [--runs RUN...]`.
 
-Every asset (GLB, OBJ) goes from GLB to PLY to GLB and from GLB to OBJ to GLB. Compared are the colours without light from
-eight sides (the means over all pixels that both cover, and how far pixels differ on average), extents, and textures.
-Of runs (folders with mesh.glb and splats.ply), the mesh that is made of the splats is held against the run's own: Euler
-number, volume, silhouettes. Exit code 1 where colours differ by more than 2 of 255 in the mean, extents by more than
-1e-4, a texture is lost, or a mesh of splats has another Euler number, 5 % of another volume, or an IoU below .95.
+Every asset (GLB, OBJ) goes from GLB to PLY to GLB and from GLB to OBJ to GLB. Compared are the colours without light
+from eight sides (the means over all pixels that both cover, and how far pixels differ on average), extents, and
+textures. Of runs (folders with mesh.glb and splats.ply), the mesh that is made of the splats is held against the run's
+own: Euler number, volume, silhouettes. Exit code 1 where colours differ by more than 2 of 255 in the mean, extents by
+more than 1e-4, a texture is lost, or a mesh of splats has another Euler number, 5 % of another volume, or an IoU below
+.95.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from gen3d.assets.reading import Reading
 from gen3d.assets.surface_mesh import SurfaceMesh, grouped, merged_places
 from gen3d.runtime.files import replacing
 
+_AXES: dict[Up, str] = {"y": "+Y up, front +Z", "-y": "-Y up, front +Z", "z": "+Z up, front -Y"}
+"""What the file says of its axes."""
+
 _DIGITS = 7
 """Significant digits of positions, beyond those that say how far from the origin the mesh lies."""
 
@@ -45,7 +48,10 @@ def write_obj(path: str | Path, mesh: SurfaceMesh, *, up: Up = "y", losses: Read
         "" if plain else library.add(material, number + 1, number in beyond)
         for number, material in enumerate(mesh.materials)
     ]
-    text = "\n".join(_lines(mesh, names, path.stem, losses)) + "\n"
+    text = (
+        "\n".join([f"# gen3d: {_AXES[up]}, no unit, sRGB vertex colours", *_lines(mesh, names, path.stem, losses)])
+        + "\n"
+    )
     for name, content in library.pictures.items():
         with replacing(path.with_name(name)) as temporary:
             temporary.write_bytes(content)
@@ -76,9 +82,7 @@ def _lines(mesh: SurfaceMesh, names: list[str], stem: str, losses: Reading) -> l
     low, high = points.min(0), points.max(0)
     magnitude = max(float(np.abs([low, high]).max()), 1e-30) / max(float((high - low).max()), 1e-30)
     digits = _DIGITS + max(0, math.ceil(math.log10(magnitude))) if magnitude < 1e9 else 17
-    lines = ["# gen3d: +Y up, front +Z, no unit, sRGB vertex colours"]
-    if any(names):
-        lines.append(f"mtllib {stem}.mtl")
+    lines = [f"mtllib {stem}.mtl"] if any(names) else []
     form = " ".join([f"{{:.{digits}g}}"] * 3)
     if mesh.vertex_colors is None:
         lines += [f"v {form}".format(*row) for row in points.tolist()]

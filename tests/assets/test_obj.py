@@ -9,6 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from gen3d.assets.axes import Up
 from gen3d.assets.material import Material, Picture, TextureUse
 from gen3d.assets.obj import write_obj
 from gen3d.assets.read import read_asset
@@ -141,6 +142,34 @@ def test_a_mask_of_its_own(read, library, tmp_path, rgba_of) -> None:
     mesh = read(f"mtllib a.mtl\n{SQUARE}{COORDINATES}usemtl a\n{FACE}".encode(), "a.obj")
     assert mesh.materials[0].alpha_mode == "MASK"
     assert [rgba_of(mesh, x, 0.75) for x in (0.25, 0.75)] == [[230, 40, 40, 0], [40, 200, 60, 255]]
+
+
+def test_names_differ_in_capitals_alone(read, tmp_path, squares, color_at, caplog) -> None:
+    (tmp_path / "Textures").mkdir()
+    Image.fromarray(squares).save(tmp_path / "Textures" / "Wood.PNG")
+    (tmp_path / "Chair.MTL").write_text("newmtl a\nmap_Kd textures\\wood.png\n")
+    (tmp_path / "a.obj").write_text(f"mtllib chair.mtl\n{SQUARE}{COORDINATES}usemtl a\n{FACE}")
+    mesh = read_asset(tmp_path / "a.obj")
+    assert isinstance(mesh, SurfaceMesh)
+    (material,) = mesh.materials
+    assert material.base_texture is not None
+    np.testing.assert_array_equal(material.base_texture.picture.pixels, squares)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("up", "said", "top"),
+    [("y", "+Y up, front +Z", [0, 2, 0]), ("-y", "-Y up, front +Z", [0, -2, 0]), ("z", "+Z up, front -Y", [0, 0, 2])],
+)
+def test_the_axes_are_those_that_the_file_names(tmp_path, up: Up, said: str, top: list[float]) -> None:
+    mesh = SurfaceMesh.of(np.array([[0.0, 2, 0], [0, 0, 0], [0, 0, 1]]), np.array([[0, 1, 2]]))
+    write_obj(tmp_path / "a.obj", mesh, up=up)
+    lines = (tmp_path / "a.obj").read_text().splitlines()
+    assert said in lines[0]
+    assert [float(word) + 0.0 for word in lines[1].split()[1:]] == top
+    back = read_asset(tmp_path / "a.obj", up)
+    assert isinstance(back, SurfaceMesh)
+    np.testing.assert_allclose(back.vertices, mesh.vertices, atol=1e-6)
 
 
 def test_nothing_outside_of_the_folder_is_opened(read, tmp_path, squares, caplog) -> None:
