@@ -42,7 +42,9 @@ def bytes_beside(folder: Path | None, name: str, reading: Reading, kind: str) ->
 
 
 def _found(folder: Path | None, name: str) -> Path | None:
-    """The file below `folder`, where it really lies there: neither `..` nor a link leads out."""
+    """The file below `folder`, where it really lies there: neither `..` nor a link leads out. Where none has the name,
+    one will do that differs in capitals alone, as on the systems that most such files come from.
+    """
     plain = PurePosixPath(name.strip().strip('"').replace("\\", "/"))
     if folder is None or not plain.name or "\0" in name:
         return None
@@ -55,6 +57,20 @@ def _found(folder: Path | None, name: str) -> Path | None:
             path = (root / candidate).resolve()
             if path.is_relative_to(root) and path.is_file():
                 return path
+        for candidate in candidates:
+            alike = _in_any_case(root, PurePosixPath(candidate).parts)
+            if alike is not None and alike.resolve().is_relative_to(root) and alike.is_file():
+                return alike
     except (OSError, RuntimeError, ValueError):  # these are loops of links and names that are too long
         return None
     return None
+
+
+def _in_any_case(folder: Path, parts: tuple[str, ...]) -> Path | None:
+    """The path below `folder` whose parts differ from the given ones in capitals alone; of several the first."""
+    path: Path | None = folder
+    for part in parts:
+        if path is None or not path.is_dir():
+            return None
+        path = min((each for each in path.iterdir() if each.name.casefold() == part.casefold()), default=None)
+    return path

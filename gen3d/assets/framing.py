@@ -20,6 +20,7 @@ VISIBLE_LOGIT = -2.0
 """Splats of a lower opacity, 12 %, do not count when an asset is framed."""
 
 _HALF_EXTENT, _RADIUS = 0.95, 1.25
+_SMALLEST = 0.5  # share of the default views' half width that an asset has to reach to be seen well where it is
 _FEWEST = 64  # of so few points none is called far
 _CELLS = 24  # cells of the grid across the middle 96 % of the points
 _REACH = 2.5  # cells that a gap within one thing may measure
@@ -30,7 +31,7 @@ _SAMPLES = 8192
 
 def framed(asset: SplatCloud | SurfaceMesh) -> tuple[SplatCloud | SurfaceMesh, np.ndarray, float]:
     """The asset moved and scaled into the default views, with its former centre [3] and the scale; one that fits
-    already stays where it is. Few bits that float far from the rest do not count, and a warning says how many.
+    well already stays where it is. Few bits that float far from the rest do not count, and a warning says how many.
     """
     centre, scale = frame(asset)
     if isinstance(asset, SplatCloud):
@@ -41,7 +42,7 @@ def framed(asset: SplatCloud | SurfaceMesh) -> tuple[SplatCloud | SurfaceMesh, n
 
 
 def frame(asset: SplatCloud | SurfaceMesh) -> tuple[np.ndarray, float]:
-    """Centre [3] and scale that bring the asset into the default views: nothing at all where it fits already."""
+    """Centre [3] and scale that bring the asset into the default views: nothing at all where it fits well already."""
     points, where = _points(asset)
     if not len(points):
         return np.zeros(3), 1.0
@@ -50,7 +51,7 @@ def frame(asset: SplatCloud | SurfaceMesh) -> tuple[np.ndarray, float]:
         kind = "splat" if isinstance(asset, SplatCloud) else "vertex"
         logger.warning("What floats far from the rest may be out of sight: %s", f"{far:,} {kind}{'s' * (far > 1)}.")
 
-    if np.abs(kept).max() <= 1.0 and np.linalg.norm(kept, axis=1).max() <= _RADIUS:
+    if _SMALLEST <= np.abs(kept).max() <= 1.0 and np.linalg.norm(kept, axis=1).max() <= _RADIUS:
         return np.zeros(3), 1.0
     low, high = kept.min(0), kept.max(0)
     centre = (low + high) / 2

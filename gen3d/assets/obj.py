@@ -17,10 +17,16 @@ from gen3d.assets.reading import Reading
 from gen3d.assets.surface_mesh import SurfaceMesh, grouped, merged_places
 from gen3d.runtime.files import replacing
 
+_AXES: dict[Up, str] = {"y": "+Y up, front +Z", "-y": "-Y up, front +Z", "z": "+Z up, front -Y"}
+"""What the file says of its axes."""
+
 _DIGITS = 7
 """Significant digits of positions, beyond those that say how far from the origin the mesh lies."""
 
 _SAME_COLOR = 2  # steps of 255, which rounding alone makes of one colour
+
+_AT_THE_EDGE = 1e-3
+"""Of a texture's width: how far outside of it still passes for its edge."""
 
 _ENDINGS = {MIME["PNG"]: ".png", MIME["JPEG"]: ".jpg"}
 
@@ -37,9 +43,15 @@ def write_obj(path: str | Path, mesh: SurfaceMesh, *, up: Up = "y", losses: Read
     if up != "y":
         mesh = mesh.transformed(from_y_up(up))
     plain = len(mesh.materials) == 1 and _is_plain(mesh.materials[0])
-    library = _Library(path.stem, losses)
-    names = ["" if plain else library.add(material, number) for number, material in enumerate(mesh.materials, 1)]
-    text = "\n".join(_lines(mesh, names, path.stem, losses)) + "\n"
+    library, beyond = _Library(path.stem, losses), _beyond(mesh)
+    names = [
+        "" if plain else library.add(material, number + 1, number in beyond)
+        for number, material in enumerate(mesh.materials)
+    ]
+    text = (
+        "\n".join([f"# gen3d: {_AXES[up]}, no unit, sRGB vertex colours", *_lines(mesh, names, path.stem, losses)])
+        + "\n"
+    )
     for name, content in library.pictures.items():
         with replacing(path.with_name(name)) as temporary:
             temporary.write_bytes(content)
@@ -52,6 +64,17 @@ def write_obj(path: str | Path, mesh: SurfaceMesh, *, up: Up = "y", losses: Read
     return [path] if plain else [path, path.with_suffix(".mtl"), *pictures]
 
 
+def _beyond(mesh: SurfaceMesh) -> set[int]:
+    """The numbers of the materials whose textures are looked up outside of their edges: there wrap modes matter."""
+    found = set()
+    for number, rows in grouped(mesh.face_material):
+        for use in _textures(mesh.materials[number]):
+            uv = use.moved(mesh.uvs[use.uv_set][np.unique(mesh.faces[rows])])
+            if uv.min() < -_AT_THE_EDGE or uv.max() > 1 + _AT_THE_EDGE:
+                found.add(number)
+    return found
+
+
 def _lines(mesh: SurfaceMesh, names: list[str], stem: str, losses: Reading) -> list[str]:
     places, vertex = _places(mesh, losses)
     points, index = mesh.vertices[places], vertex[mesh.faces]
@@ -59,9 +82,7 @@ def _lines(mesh: SurfaceMesh, names: list[str], stem: str, losses: Reading) -> l
     low, high = points.min(0), points.max(0)
     magnitude = max(float(np.abs([low, high]).max()), 1e-30) / max(float((high - low).max()), 1e-30)
     digits = _DIGITS + max(0, math.ceil(math.log10(magnitude))) if magnitude < 1e9 else 17
-    lines = ["# gen3d: +Y up, front +Z, no unit, sRGB vertex colours"]
-    if any(names):
-        lines.append(f"mtllib {stem}.mtl")
+    lines = [f"mtllib {stem}.mtl"] if any(names) else []
     form = " ".join([f"{{:.{digits}g}}"] * 3)
     if mesh.vertex_colors is None:
         lines += [f"v {form}".format(*row) for row in points.tolist()]
@@ -163,14 +184,18 @@ class _Library:
     """Lines of the material library, and the pictures that it names."""
 
     def __init__(self, stem: str, losses: Reading) -> None:
-        self.stem, self.losses = stem, losses
+        self.stem, self.losses, self.wraps = stem, losses, False
         self.lines = ["# gen3d: sRGB colours"]
         self.pictures: dict[str, bytes] = {}
         self._known: dict[tuple[int, str], str] = {}
         self._kept: list[Picture] = []
 
-    def add(self, material: Material, number: int) -> str:
-        """The name that the material gets: its own, if that is of ordinary letters, and its number."""
+    def add(self, material: Material, number: int, wraps: bool) -> str:
+        """The name that the material gets: its own, if that is of ordinary letters, and its number.
+
+        wraps: whether textures are looked up outside of their edges, so that it matters what lies there.
+        """
+        self.wraps = wraps
         own = "_".join("".join(x if x.isalnum() and x.isascii() else " " for x in material.name).split())[:40]
         name = f"{own or 'material'}_{number}"
         factor = np.array(material.base_color[:3])
@@ -220,11 +245,14 @@ class _Library:
                 self._map(word, replace(use, picture=gray), word[4:].lower())
 
     def _map(self, word: str, use: TextureUse, role: str) -> None:
-        if "mirror" in use.wrap:
-            self.losses.leave_out("mirrored repeat of a texture", many="mirrored repeats of textures")
-        elif use.wrap[0] != use.wrap[1]:
-            self.losses.leave_out("clamp of a texture along one side", many="clamps of textures along one side")
-        clamp = "-clamp on " if use.wrap == ("clamp", "clamp") else ""
+        clamp = ""
+        # three.js and others take an option that they do not know for a part of the name, and show black.
+        if self.wraps:
+            if "mirror" in use.wrap:
+                self.losses.leave_out("mirrored repeat of a texture", many="mirrored repeats of textures")
+            elif use.wrap[0] != use.wrap[1]:
+                self.losses.leave_out("clamp of a texture along one side", many="clamps of textures along one side")
+            clamp = "-clamp on " if use.wrap == ("clamp", "clamp") else ""
         self.lines.append(f"{word} {clamp}{self._picture(use.picture, role)}")
 
     def _picture(self, picture: Picture, role: str) -> str:

@@ -1,7 +1,7 @@
 // Gaussian splats and a mesh in WebGL2, orbited with mouse, touch or keys. Needs no network and no other file.
 "use strict";
 (() => {
-  const FOV = 40 * Math.PI / 180, BACKGROUND = [0.925, 0.922, 0.91];
+  const FOV = 40 * Math.PI / 180;
   const element = id => document.getElementById(id);
   const canvas = element("canvas"), data = JSON.parse(element("data").textContent);
   const gl = canvas.getContext("webgl2", { alpha: false, antialias: true, preserveDrawingBuffer: true });
@@ -9,6 +9,9 @@
   function fail(text) {
     element("message").textContent = text;
     element("message").hidden = false;
+  }
+  function hush() {
+    element("message").hidden = true;
   }
   if (!gl) return fail("This browser has no WebGL2, which the viewer needs. Open the .glb or .ply file in another viewer.");
 
@@ -239,8 +242,9 @@
   // ---- camera: an orbit around the origin, +Y up; azimuth 0 looks at the front (+Z side)
   const HOME = { azimuth: 0.5, elevation: 0.3, distance: data.distance };
   const orbit = { ...HOME };
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  let spinning = !calm, meshShown = false, dirty = true, last = 0;
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)"), dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let spinning = !calm.matches, lost = false, drawSplats = null, drawMesh = null, background = [0, 0, 0];
+  let meshShown = false, dirty = true, last = 0;
 
   function viewMatrix() {
     const ca = Math.cos(orbit.azimuth), sa = Math.sin(orbit.azimuth), ce = Math.cos(orbit.elevation), se = Math.sin(orbit.elevation);
@@ -306,20 +310,43 @@
   });
   element("toggle").addEventListener("click", toggle);
   element("spin").addEventListener("click", () => setSpin(!spinning));
+  element("reset").addEventListener("click", reset);
   window.addEventListener("resize", () => { dirty = true; });
-  canvas.addEventListener("webglcontextlost", () => fail("The graphics context was lost: reload the page."));
+  calm.addEventListener("change", () => { if (calm.matches) setSpin(false); });
+
+  function paint() {  // the canvas goes with the page, by day and by night
+    background = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).slice(0, 3).map(value => value / 255);
+    dirty = true;
+  }
+  dark.addEventListener("change", paint);
+
+  function build() {  // everything that lies in the memory of the graphics card
+    drawSplats = makeSplats(data.splats);
+    drawMesh = data.mesh ? makeMesh(data.mesh) : null;
+    dirty = true;
+  }
+  canvas.addEventListener("webglcontextlost", event => {
+    event.preventDefault();  // or else it would never be restored
+    lost = true;
+    fail("The graphics card is busy elsewhere: the picture comes back by itself, or when the page is loaded again.");
+  });
+  canvas.addEventListener("webglcontextrestored", () => {
+    build();
+    lost = false;
+    hush();
+  });
 
   function frame(time) {
     if (spinning) orbit.azimuth += Math.min(time - last, 100) * 0.0005;
     last = time;
-    if (spinning || dirty) {
+    if (!lost && (spinning || dirty)) {
       dirty = false;
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
       if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
       gl.viewport(0, 0, width, height);
       gl.depthMask(true);
-      gl.clearColor(...BACKGROUND, 1);
+      gl.clearColor(...background, 1);
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
       const focal = 0.5 * Math.min(width, height) / Math.tan(FOV / 2);
       (meshShown ? drawMesh : drawSplats)(viewMatrix(), width, height, focal);
@@ -327,10 +354,11 @@
     requestAnimationFrame(frame);
   }
 
-  const drawSplats = makeSplats(data.splats), drawMesh = data.mesh ? makeMesh(data.mesh) : null;
+  paint();
+  build();
   element("toggle").hidden = !drawMesh;
   const counts = [`${data.splats.count.toLocaleString("en")} splats`];
-  if (drawMesh) counts.push(`${data.mesh.count.toLocaleString("en")} triangles (M)`);
+  if (drawMesh) counts.push(`${data.mesh.count.toLocaleString("en")} triangles`);
   element("counts").textContent = counts.join(" · ");
   setSpin(spinning);
   if (location.hash === "#mesh") toggle();

@@ -14,10 +14,12 @@ import torch
 import trimesh
 from PIL import Image
 
+from gen3d.assets.axes import Up, from_y_up
 from gen3d.assets.convert import ConvertOptions, convert, drawer, framed, render
 from gen3d.assets.glb import write_glb
 from gen3d.assets.ply import SplatCloud
 from gen3d.assets.read import SurfaceMesh, read_asset
+from gen3d.assets.sizes import size_of
 from gen3d.cli import main
 from gen3d.cli.convert import add_convert_arguments
 from gen3d.cli.parsing import Parser
@@ -109,6 +111,38 @@ def test_far_away_assets_are_framed_and_come_back_to_their_place(files: Path, tm
     assert isinstance(far, SurfaceMesh)
     np.testing.assert_allclose(far.vertices.mean(0), [100, 0, -7], atol=1.5)
     np.testing.assert_allclose(np.ptp(far.vertices, axis=0), [42, 36, 36], atol=3)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+def test_size_and_ground_in_every_format(files: Path, tmp_path: Path, suffix: str) -> None:
+    """--scale is of the largest extent, --ground stands on y = 0 with the middle above the origin."""
+    source = files / ("splats.ply" if suffix == ".ply" else "mesh.glb")
+    convert(source, tmp_path / f"a{suffix}", ConvertOptions(scale=0.9, ground=True))
+    low, high = size_of(read_asset(tmp_path / f"a{suffix}"))
+    np.testing.assert_allclose((high - low).max(), 0.9, rtol=1e-5)
+    np.testing.assert_allclose([low[1], *(low + high)[[0, 2]]], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("up", ["y", "-y", "z"])
+def test_splats_say_which_way_is_up_and_come_back(files: Path, tmp_path: Path, up: Up) -> None:
+    convert(files / "splats.ply", tmp_path / "a.ply", ConvertOptions(up=up))
+    one, two = read_asset(files / "splats.ply"), read_asset(tmp_path / "a.ply")
+    assert isinstance(one, SplatCloud)
+    assert isinstance(two, SplatCloud)
+    np.testing.assert_allclose(two.means, one.means, atol=1e-6)
+    turned = read_asset(tmp_path / "a.ply", "y")
+    assert isinstance(turned, SplatCloud)
+    np.testing.assert_allclose(turned.means, one.means.numpy() @ from_y_up(up)[:3, :3].T, atol=1e-6)
+
+
+def test_small_assets_fill_the_view(files: Path, tmp_path: Path) -> None:
+    """A thing of a hand's size in metres, as glTF has it, is no dot in the middle, and no lump when it is meshed."""
+    convert(files / "mesh.glb", tmp_path / "small.glb", ConvertOptions(scale=0.1))
+    covered = [
+        float((views(path).amin(-1) < 0.9).float().mean()) for path in (files / "mesh.glb", tmp_path / "small.glb")
+    ]
+    assert covered[1] > covered[0] > 0.1
+    assert framed(read_asset(tmp_path / "small.glb"))[2] == pytest.approx(0.95 / 0.05)
 
 
 def test_render_writes_a_sheet_and_a_video(files: Path, tmp_path: Path) -> None:

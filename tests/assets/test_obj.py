@@ -9,6 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from gen3d.assets.axes import Up
 from gen3d.assets.material import Material, Picture, TextureUse
 from gen3d.assets.obj import write_obj
 from gen3d.assets.read import read_asset
@@ -143,6 +144,34 @@ def test_a_mask_of_its_own(read, library, tmp_path, rgba_of) -> None:
     assert [rgba_of(mesh, x, 0.75) for x in (0.25, 0.75)] == [[230, 40, 40, 0], [40, 200, 60, 255]]
 
 
+def test_names_differ_in_capitals_alone(read, tmp_path, squares, color_at, caplog) -> None:
+    (tmp_path / "Textures").mkdir()
+    Image.fromarray(squares).save(tmp_path / "Textures" / "Wood.PNG")
+    (tmp_path / "Chair.MTL").write_text("newmtl a\nmap_Kd textures\\wood.png\n")
+    (tmp_path / "a.obj").write_text(f"mtllib chair.mtl\n{SQUARE}{COORDINATES}usemtl a\n{FACE}")
+    mesh = read_asset(tmp_path / "a.obj")
+    assert isinstance(mesh, SurfaceMesh)
+    (material,) = mesh.materials
+    assert material.base_texture is not None
+    np.testing.assert_array_equal(material.base_texture.picture.pixels, squares)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("up", "said", "top"),
+    [("y", "+Y up, front +Z", [0, 2, 0]), ("-y", "-Y up, front +Z", [0, -2, 0]), ("z", "+Z up, front -Y", [0, 0, 2])],
+)
+def test_the_axes_are_those_that_the_file_names(tmp_path, up: Up, said: str, top: list[float]) -> None:
+    mesh = SurfaceMesh.of(np.array([[0.0, 2, 0], [0, 0, 0], [0, 0, 1]]), np.array([[0, 1, 2]]))
+    write_obj(tmp_path / "a.obj", mesh, up=up)
+    lines = (tmp_path / "a.obj").read_text().splitlines()
+    assert said in lines[0]
+    assert [float(word) + 0.0 for word in lines[1].split()[1:]] == top
+    back = read_asset(tmp_path / "a.obj", up)
+    assert isinstance(back, SurfaceMesh)
+    np.testing.assert_allclose(back.vertices, mesh.vertices, atol=1e-6)
+
+
 def test_nothing_outside_of_the_folder_is_opened(read, tmp_path, squares, caplog) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -258,6 +287,21 @@ def test_wrap_and_transform_go_into_the_file(tmp_path, squares) -> None:
     bary = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
     face = np.zeros(20, int)
     np.testing.assert_allclose(back.appearance(face, bary)[0], mesh.appearance(face, bary)[0], atol=1e-4)
+
+
+def test_inside_of_the_edges_no_options_are_written(tmp_path, squares) -> None:
+    """The loader of three.js takes `-clamp on a_color.png` for a file's name, and shows black."""
+    use = TextureUse(Picture.of(squares), wrap=("clamp", "mirror"))
+    material = Material("a", base_texture=use, normal=use)
+    mesh = SurfaceMesh(
+        np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]), (material,), np.zeros(1, np.int32),
+        uvs=(np.array([[0.0, 1], [1, 1], [0, 0]]),),
+    )  # fmt: skip
+    losses = Reading()
+    write_obj(tmp_path / "a.obj", mesh, losses=losses)
+    lines = (tmp_path / "a.mtl").read_text().splitlines()
+    assert {"map_Kd a_color.png", "norm a_normal.png"} <= set(lines)
+    assert losses.summary("a.obj", "written") is None
 
 
 def test_hard_edges_of_colour_stay_and_are_said(tmp_path) -> None:

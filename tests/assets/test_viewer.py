@@ -143,6 +143,18 @@ def test_policy_admits_the_one_script(tmp_path: Path) -> None:
     assert "default-src 'none'" in str(policy)
 
 
+def test_page_is_made_for_schemes_fingers_and_screen_readers(tmp_path: Path) -> None:
+    write_viewer(tmp_path / "a.html", "x", splats(3))
+    page = Page(tmp_path / "a.html")
+    (style,) = page.text("style")
+    assert all(f"@media ({name}" in style for name in ("prefers-color-scheme: dark", "pointer: coarse"))
+    names = [tag for tag, _ in page.elements]
+    assert names.count("main") == 1
+    assert names.index("body") + 1 == names.index("main") < names.index("canvas")
+    assert page.text("button") == ["Turn", "Reset", "Show mesh"]
+    assert not any(" key" in text or "R to" in text for text in page.text("p"))
+
+
 def test_broken_and_missing_splats(tmp_path: Path) -> None:
     cloud = splats(4)
     cloud.means[1, 0] = float("nan")
@@ -179,7 +191,9 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
 @pytest.mark.skipif(CHROMIUM is None or sys.platform == "win32", reason="no chromium on PATH or in CHROMIUM")
 def test_it_works_in_a_browser(tmp_path: Path) -> None:
-    """A lump of splats on a mesh of its shape: drawn, turned, zoomed and switched; and a page that fails is noticed."""
+    """A lump of splats on a mesh of its shape: drawn, turned, zoomed, switched and drawn again after its context was
+    lost, by day, by night and on a phone; and a page that fails is noticed.
+    """
     mesh = trimesh.creation.icosphere(subdivisions=4, radius=0.6)
     mesh.vertices *= [1.0, 0.6, 0.8]
     colors = np.where(mesh.vertices[:, :1] > 0, [[200, 40, 30, 255]], [[40, 60, 200, 255]]).astype(np.uint8)

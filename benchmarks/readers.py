@@ -1,0 +1,71 @@
+"""gen3d's readers beside those of other libraries: `python benchmarks/readers.py FILE... --python PYTHON`.
+
+Every library that reads the kind of file, in a process of its own: the number of triangles or splats, what it has for
+colours anywhere in the file, and seconds without imports. The verdict is on the number, which `--expect FILE=COUNT`
+says; without it, gen3d's is taken for right. PYTHON is the interpreter of an environment with the libraries (`pip
+install trimesh open3d pymeshlab pygltflib tinyobjloader plyfile`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = {
+    ".glb": ("trimesh", "open3d", "pymeshlab", "pygltflib"),
+    ".obj": ("trimesh", "open3d", "pymeshlab", "tinyobjloader"),
+    ".ply": ("trimesh", "open3d", "pymeshlab", "plyfile"),
+}
+SECONDS = 120
+WORKER = Path(__file__).parent / "elsewhere" / "read_by.py"
+
+
+def read_by(library: str, path: Path, python: Path) -> dict[str, Any] | str:
+    """What the library finds, or why it finds nothing."""
+    own = library == "gen3d"
+    try:
+        run = subprocess.run(
+            [sys.executable if own else python, WORKER, library, path], capture_output=True, text=True,
+            timeout=SECONDS, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]) if own else ""},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer in {SECONDS} s"
+    if run.returncode:
+        return ([line for line in run.stderr.splitlines() if line.strip()] or [f"died ({run.returncode})"])[-1][:70]
+    found: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--expect", action="append", default=[], metavar="FILE=COUNT")
+    options = parser.parse_args()
+    wanted = dict(word.split("=", 1) for word in options.expect)
+    failed = 0
+    print("| File | Right | Library | Verdict | Read | s |\n|---|---|---|---|---|---|")
+    for path in options.files:
+        right = wanted.get(path.name)
+        for library in ("gen3d", *LIBRARIES[path.suffix]):
+            found = read_by(library, path, options.python)
+            start = f"| {path.parent.name}/{path.name} | {right or ''} | {library}"
+            if isinstance(found, str):
+                verdict = "refused"
+                print(f"{start} | refused | {found.replace('|', '/')} | |", flush=True)
+            else:
+                said = str(found["count"])
+                right = right or said
+                verdict = "right" if said == right else "wrong"
+                print(f"{start} | {verdict} | {said}, {found['look']} | {found['seconds']:.3f} |", flush=True)
+            failed += library == "gen3d" and verdict != "right"
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
