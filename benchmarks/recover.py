@@ -33,11 +33,9 @@ from torch import Tensor
 from gen3d.assets.images import contact_sheet, write_png
 from gen3d.config.representations import REPRESENTATIONS
 from gen3d.config.schema import RunConfig
-from gen3d.corpus import primitives
-from gen3d.corpus.build import FurnitureJob, PrimitiveJob
 from gen3d.corpus.meshes import normalize
 from gen3d.corpus.render import render_object
-from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
+from gen3d.corpus.sources import read_sources
 from gen3d.corpus.split import is_held_out
 from gen3d.geometry.cameras import Cameras, orbit
 from gen3d.pipeline.fitting import fit_views
@@ -99,12 +97,8 @@ def view_angles() -> np.ndarray:
 def targets(source: Path, count: int) -> list[Target]:
     angles, found = view_angles(), []
     with tempfile.TemporaryDirectory() as scratch:
-        jobs: list[FurnitureJob | PrimitiveJob] = []
-        for path in find_libraries(source, Path(scratch)):
-            with FurnitureLibrary(path) as library:
-                jobs += [FurnitureJob(path, item) for item in library.items()]
-        jobs += [PrimitiveJob(scene) for scene in primitives.build(PRIMITIVE_SCENES, seed=0)]
-        jobs = [job for job in jobs if is_held_out(job.id)]
+        found_jobs = read_sources([source, f"primitives:{PRIMITIVE_SCENES}"], Path(scratch)).jobs
+        jobs = [job for job in found_jobs if is_held_out(job.id)]
         for job in jobs[:: max(len(jobs) // count, 1)][:count]:
             parts, _ = job.load()
             normalize(parts)

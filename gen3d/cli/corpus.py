@@ -8,27 +8,27 @@ from typing import Any
 
 from gen3d.cli.parsing import check_range
 
+SOURCES_HELP = "furniture libraries (.deb, .sh3f, folder) or primitives:N (generated scenes)"
+
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="sweethome3d-furniture .deb, a .sh3f file, or a folder of them")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
     parser.add_argument("--out", type=Path, default=Path("corpus"), help="corpus folder (default: corpus)")
-    parser.add_argument("--primitives", type=int, default=120, help="generated primitive scenes to add (default: 120)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
 
 
 def run_build(args: argparse.Namespace, reporter: Any) -> int:
     """Builds the corpus; every object left out is named. Exit code 0 unless nothing could be read."""
-    check_range("primitives", args.primitives, 0, 10_000)
     check_range("workers", args.workers, 1, 256)
     from gen3d.corpus.build import build_corpus
     from gen3d.runtime.files import user_path
 
-    args.source, args.out = user_path(args.source), user_path(args.out)
+    args.out = user_path(args.out)
+    sources = [user_path(source) for source in args.sources]
     reporter.stage("building the corpus")
     count, failures = build_corpus(
-        args.source,
+        sources,
         args.out,
-        primitive_count=args.primitives,
         workers=args.workers,
         progress=lambda done, total: reporter.step(done, total, {}),
     )

@@ -21,6 +21,12 @@ def write_attribution(path: Path, records: list[ObjectRecord]) -> None:
         "The models in this folder were trained on the 3D objects below, normalised, sampled, recoloured and rendered.",
         "",
     ]
+    share_alike = sorted({record.license for record in records if record.share_alike and not record.held_out})
+    if share_alike:
+        lines += [
+            f"Objects under {', '.join(share_alike)} are among them, so the models are given under CC-BY-SA 4.0.",
+            "",
+        ]
     for license_name in sorted({key[0] for key in works}):
         lines += [f"## {license_name}", ""]
         for (license_key, creator), names in sorted(works.items()):

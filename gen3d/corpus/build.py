@@ -1,4 +1,4 @@
-"""`gen3d corpus build`: furniture libraries and generated primitives become a normalised, captioned, multi-view corpus.
+"""`gen3d corpus build`: the objects of all sources become a normalised, captioned, multi-view corpus.
 
 Every object is first written to a shard of its own, so an interrupted build goes on where it stopped; the shards are
 then merged into the arrays that `gen3d.corpus.store` describes.
@@ -14,21 +14,19 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from gen3d.corpus import primitives
 from gen3d.corpus.attribution import write_attribution
 from gen3d.corpus.fields import TRUNCATION, object_field
-from gen3d.corpus.meshes import Part, normalize
+from gen3d.corpus.meshes import normalize
 from gen3d.corpus.render import render_object, view_angles
-from gen3d.corpus.sh3f import CatalogueItem, FurnitureLibrary, find_libraries
+from gen3d.corpus.sources import ObjectJob, read_sources
 from gen3d.corpus.split import is_held_out
 from gen3d.corpus.store import ObjectRecord, write_records
 from gen3d.errors import Gen3DError
@@ -39,9 +37,8 @@ log = logging.getLogger(__name__)
 
 VIEWS = 24
 VIEW_SIZE = 64
-PRIMITIVES_SOURCE = "primitives"
 UNPACKED = ".unpacked-"
-"""How the folder begins in which a package's libraries lie during a build."""
+"""How the folder begins in which what is taken out of packages lies during a build."""
 
 CORPUS_ARRAYS = (
     "surface", "surface_rgb", "surface_part", "volume", "volume_rgb", "volume_part", "grid", "views", "cameras"
@@ -49,63 +46,16 @@ CORPUS_ARRAYS = (
 SHARD_ARRAYS = (*CORPUS_ARRAYS, "area", "materials")
 
 
-@dataclass(frozen=True)
-class FurnitureJob:
-    library: Path
-    item: CatalogueItem
-    fingerprint: str
-    """Changes with the object (see `FurnitureLibrary.fingerprint`)."""
-
-    @property
-    def id(self) -> str:
-        return f"{self.item.library}/{self.item.id}"
-
-    def load(self) -> tuple[list[Part], list[str]]:
-        with FurnitureLibrary(self.library) as library:
-            return library.load(self.item), library.material_names(self.item)
-
-
-@dataclass(frozen=True)
-class PrimitiveJob:
-    scene: primitives.PrimitiveScene
-
-    @property
-    def id(self) -> str:
-        return f"{PRIMITIVES_SOURCE}/{self.scene.caption}"
-
-    @property
-    def fingerprint(self) -> str:
-        return repr(self.scene.colors)
-
-    def load(self) -> tuple[list[Part], list[str]]:
-        parts = []
-        for mesh, color in zip(self.scene.meshes, self.scene.colors, strict=True):
-            mesh.unmerge_vertices()  # flat shading: every face keeps its own normals
-            parts.append(
-                Part(
-                    vertices=np.asarray(mesh.vertices, np.float64),
-                    faces=np.asarray(mesh.faces, np.int64),
-                    normals=np.asarray(mesh.vertex_normals, np.float64),
-                    color=np.asarray(color, np.float64),
-                )
-            )
-        return parts, []
-
-
-Job = FurnitureJob | PrimitiveJob
-
-
 def build_corpus(
-    source: Path,
+    sources: Sequence[str | Path],
     folder: Path,
     *,
-    primitive_count: int = 120,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, list[str]]:
-    """Builds the corpus of `source` in `folder`.
+    """Builds the corpus of all `sources` (see `gen3d.corpus.sources`) in `folder`.
 
-    source: a .deb, a .sh3f file or a folder of them. Objects that an earlier build has made are taken from its shards,
+    Objects that an earlier build has made are taken from its shards,
     unless they have changed since. Returns the number of objects and a sentence for each left out. Raises Gen3DError
     where there is nothing to build from, OSError where `folder` cannot be written.
     """
@@ -117,7 +67,8 @@ def build_corpus(
         else:
             left.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKED) as scratch:
-        jobs, failures = _jobs(source, Path(scratch), primitive_count)
+        found = read_sources(sources, Path(scratch))
+        jobs, failures = found.jobs, found.failures
         failures += _write_shards(jobs, shards, workers, progress)
     records, paths = [], []
     for job in jobs:
@@ -126,31 +77,15 @@ def build_corpus(
             records.append(_record(job, path))
             paths.append(path)
     if not records:
-        raise Gen3DError(f"Not one object of '{source}' could be read: {failures[0] if failures else 'it is empty'}")
+        names = " or ".join(f"'{source}'" for source in sources)
+        raise Gen3DError(f"Not one object of {names} could be read: {failures[0] if failures else 'it is empty'}")
     _merge(paths, folder)
     write_records(folder, records)
     write_attribution(folder / "ATTRIBUTION.md", records)
     return len(records), failures
 
 
-def _jobs(source: Path, scratch: Path, primitive_count: int) -> tuple[list[Job], list[str]]:
-    """The objects to build, and a sentence for each library that cannot be read; if that is the only one, it raises."""
-    scenes = primitives.build(primitive_count, seed=0)
-    jobs: list[Job] = []
-    failures: list[str] = []
-    libraries = find_libraries(source, scratch)
-    for path in libraries:
-        try:
-            with FurnitureLibrary(path) as library:
-                jobs += [FurnitureJob(path, item, library.fingerprint(item)) for item in library.items()]
-        except Gen3DError as error:
-            if len(libraries) == 1:
-                raise
-            failures.append(f"A library was left out: {error}")
-    return [*jobs, *(PrimitiveJob(scene) for scene in scenes)], failures
-
-
-def _shard_path(shards: Path, job: Job) -> Path:
+def _shard_path(shards: Path, job: ObjectJob) -> Path:
     """Where the object's shard is: another file for an object of the same name that is not the same."""
     key = repr((job.id, job.fingerprint, VIEWS, VIEW_SIZE)).encode("utf-8", "backslashreplace")
     return shards / f"{hashlib.sha256(key).hexdigest()[:20]}.npz"
@@ -165,7 +100,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_shards(jobs: list[Job], shards: Path, workers: int, progress: Callable[[int, int], None]) -> list[str]:
+def _write_shards(jobs: list[ObjectJob], shards: Path, workers: int, progress: Callable[[int, int], None]) -> list[str]:
     missing = []
     for job in jobs:
         if not _is_whole(path := _shard_path(shards, job)):
@@ -192,7 +127,7 @@ def _write_shards(jobs: list[Job], shards: Path, workers: int, progress: Callabl
     return failures
 
 
-def _write_shard(job: Job, shards: Path) -> str | None:
+def _write_shard(job: ObjectJob, shards: Path) -> str | None:
     """Samples and renders one object; returns a sentence that names it when it has to be left out."""
     seed = int.from_bytes(hashlib.sha256(job.id.encode("utf-8", "backslashreplace")).digest()[:8], "little")
     rng = np.random.default_rng(seed)
@@ -208,7 +143,7 @@ def _write_shard(job: Job, shards: Path) -> str | None:
     return None
 
 
-def _sampled(job: Job, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _sampled(job: ObjectJob, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The arrays of an object's shard. Raises Gen3DError for an object that has no surface."""
     parts, materials = job.load()
     normalize(parts)
@@ -229,27 +164,20 @@ def _sampled(job: Job, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def _record(job: Job, shard: Path) -> ObjectRecord:
+def _record(job: ObjectJob, shard: Path) -> ObjectRecord:
     with np.load(shard, allow_pickle=False) as data:
         colors = captions.dominant_colors(data["surface_rgb"] / 255.0)
         area = float(data["area"])
         material_names = [str(name) for name in data["materials"]]
-    if isinstance(job, PrimitiveJob):
-        scene = job.scene
-        return ObjectRecord(
-            id=job.id, name=scene.caption, nouns=[scene.caption], category=PRIMITIVES_SOURCE,
-            captions=[scene.caption, *scene.paraphrases], source=PRIMITIVES_SOURCE, license="CC0 1.0",
-            creator="gen3d", held_out=is_held_out(job.id), evaluate=False, area=area, colors=colors,
-        )  # fmt: skip
-    item = job.item
-    nouns = captions.nouns(item.name, item.model)
-    materials = captions.material_words(material_names, [])
+    parts, nouns = job.caption_parts, job.nouns
+    lines, materials = list(parts.exact), []
+    if parts.templated:
+        materials = captions.material_words(material_names, [])
+        lines += captions.object_captions(nouns, job.category, parts.tags, colors, materials)
     return ObjectRecord(
-        id=job.id, name=item.name, nouns=nouns, category=item.category,
-        captions=captions.object_captions(nouns, item.category, item.tags, colors, materials),
-        source=f"{item.library}.sh3f:{PurePosixPath(item.model)}", license=item.license, creator=item.creator,
-        held_out=is_held_out(job.id), evaluate=captions.is_evaluable(item.name), area=area, colors=colors,
-        materials=materials,
+        id=job.id, name=job.name, nouns=nouns, category=job.category, captions=list(dict.fromkeys(lines)),
+        source=job.source, license=job.license, creator=job.creator, held_out=is_held_out(job.id),
+        evaluate=job.evaluate, area=area, colors=colors, materials=materials,
     )  # fmt: skip
 
 

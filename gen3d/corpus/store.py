@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,11 @@ class ObjectRecord:
     area: float
     colors: list[tuple[str, float]] = field(default_factory=list)
     materials: list[str] = field(default_factory=list)
+
+    @property
+    def share_alike(self) -> bool:
+        """Whether the licence asks that what is made of the object is given on under the same licence (CC-BY-SA)."""
+        return bool(re.search(r"\b(by-?sa|share-?alike)\b", re.sub(r"[\s_]+", "-", self.license.lower())))
 
 
 class Corpus:

@@ -115,7 +115,7 @@ def test_a_source_without_libraries_is_refused(tmp_path: Path) -> None:
 
 
 def test_building_writes_every_array_and_leaves_the_broken_out(library: Path, tmp_path: Path) -> None:
-    count, failures = build_corpus(library, tmp_path / "corpus", primitive_count=1, workers=1)
+    count, failures = build_corpus([library, "primitives:1"], tmp_path / "corpus", workers=1)
     assert count == 3
     assert len(failures) == 1
     assert "broken.obj" in failures[0]
@@ -130,7 +130,7 @@ def test_building_writes_every_array_and_leaves_the_broken_out(library: Path, tm
     assert len(opaque) > 100
     assert opaque[:, 0].mean() > 3 * opaque[:, 1].mean()  # the red texture
     shape = corpus.array("surface").shape
-    again = build_corpus(library, tmp_path / "corpus", primitive_count=1, workers=1)
+    again = build_corpus([library, "primitives:1"], tmp_path / "corpus", workers=1)
     assert again[0] == 3  # from the shards
     assert Corpus(tmp_path / "corpus").array("surface").shape == shape
 
@@ -163,7 +163,7 @@ def test_what_is_wrong_with_one_object_leaves_out_that_one_by_name(tmp_path: Pat
         "text/a.obj": "f 1 2 3\n",
     }
     path = a_library(tmp_path / "Bad.sh3f", rotations, broken)
-    count, failures = build_corpus(path, tmp_path / "corpus", primitive_count=0, workers=1)
+    count, failures = build_corpus([path], tmp_path / "corpus", workers=1)
     assert count == 1
     assert [record.name for record in Corpus(tmp_path / "corpus").records] == ["cube"]
     assert [failure.split("' was left out: ")[0] for failure in failures] == [
@@ -175,7 +175,7 @@ def test_a_library_that_cannot_be_read_is_left_out_where_there_are_others(tmp_pa
     (tmp_path / "a").mkdir()
     a_library(tmp_path / "a" / "Good.sh3f", {"cube": ""})
     (tmp_path / "a" / "Bad.sh3f").write_text("no zip")
-    count, failures = build_corpus(tmp_path / "a", tmp_path / "corpus", primitive_count=0, workers=1)
+    count, failures = build_corpus([tmp_path / "a"], tmp_path / "corpus", workers=1)
     assert count == 1
     assert "Bad.sh3f" in failures[0]
 
@@ -183,16 +183,16 @@ def test_a_library_that_cannot_be_read_is_left_out_where_there_are_others(tmp_pa
 def test_shards_that_are_damaged_or_out_of_date_are_made_again(tmp_path: Path) -> None:
     path, out = tmp_path / "Test.sh3f", tmp_path / "corpus"
     a_library(path, {"cube": ""})
-    build_corpus(path, out, primitive_count=0, workers=1)
+    build_corpus([path], out, workers=1)
     surface = Corpus(out).array("surface").copy()
     [shard] = (out / "shards").iterdir()
     whole = shard.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:2000] + b"damaged" + whole[2007:]):
         shard.write_bytes(damaged)
-        assert build_corpus(path, out, primitive_count=0, workers=1) == (1, [])
+        assert build_corpus([path], out, workers=1) == (1, [])
         assert shard.read_bytes() == whole
     a_library(path, {"cube": ""}, {"cube/a.obj": trimesh.exchange.obj.export_obj(trimesh.creation.box((3, 1, 1)))})
-    build_corpus(path, out, primitive_count=0, workers=1)
+    build_corpus([path], out, workers=1)
     assert np.abs(surface).max(1)[0].argmax() == 1
     assert np.abs(Corpus(out).array("surface")).max(1)[0].argmax() == 0
 
@@ -254,9 +254,8 @@ def test_a_texture_that_is_not_read_is_not_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [-1, MAX_SCENES + 1, 99_999_999_999])
 def test_the_number_of_primitives_is_bounded(tmp_path: Path, count: int) -> None:
-    library = a_library(tmp_path / "a.sh3f", {"cube": ""})
-    with pytest.raises(UsageError, match="0 to 10,000 primitive scenes"):
-        build_corpus(library, tmp_path / "corpus", primitive_count=count, workers=1)
+    with pytest.raises(UsageError, match=r"0 to 10,000 primitive scenes|comes how many, such as 'primitives:120'"):
+        build_corpus([f"primitives:{count}"], tmp_path / "corpus", workers=1)
 
 
 def test_a_damaged_corpus_is_named(tmp_path: Path) -> None:
