@@ -99,7 +99,8 @@ SOURCES = ("primitive_source", "furniture")
 def read_sources(sources: Sequence[str | Path], scratch: Path) -> SourceJobs:
     """The objects of all sources, in order, and a sentence for each part of a source that cannot be read.
 
-    Raises UsageError for a source that is of no known kind or holds nothing. A second object of one identifier is left out.
+    Raises UsageError for a source that is of no known kind or holds nothing. Of two objects of one identifier, the
+    second is left out.
     """
     found = SourceJobs()
     for index, source in enumerate(sources):
