@@ -6,6 +6,7 @@ Nothing in a package is believed: sizes are looked at before anything is read, a
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import tarfile
 import zlib
@@ -39,8 +40,9 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def unpack_libraries(package: Path, scratch: Path) -> list[Path]:
-    """Copies the `.sh3f` members of a Debian package into the folder `scratch`; returns their paths, sorted.
+def unpack_libraries(package: Path, scratch: Path, suffix: str = ".sh3f") -> list[Path]:
+    """Copies the members of a Debian package that end in `suffix` into the folder `scratch`; returns their paths,
+    sorted.
 
     Raises UsageError for a file that is no such package, is damaged, or unpacks to more than `MAX_UNPACKED_BYTES`.
     """
@@ -57,7 +59,7 @@ def unpack_libraries(package: Path, scratch: Path) -> list[Path]:
                     for member in archive:
                         _check_unpacked(package, member)
                         # Only base names are used, so a member cannot escape the scratch folder.
-                        if member.isreg() and member.name.endswith(".sh3f"):
+                        if member.isreg() and member.name.endswith(suffix):
                             found.add(_copy(archive, member, scratch / PurePosixPath(member.name).name))
             except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
                 raise UsageError(
@@ -65,6 +67,25 @@ def unpack_libraries(package: Path, scratch: Path) -> list[Path]:
                     "or unpack it with 'dpkg-deb -x' and give the folder."
                 ) from None
     return sorted(found)
+
+
+def package_name(package: Path) -> str:
+    """What a Debian package is called by its control file; "" for a file that says nothing of the kind."""
+    try:
+        with package.open("rb") as file:
+            for name, end in _members(package, file):
+                if name.startswith("control.tar"):
+                    part: Any = _Part(file, file.tell(), end)
+                    with tarfile.open(fileobj=part, mode="r|*", tarinfo=_Header) as archive:
+                        for member in archive:
+                            if PurePosixPath(member.name).name == "control" and member.isreg():
+                                stream = archive.extractfile(member)
+                                text = stream.read(1 << 16).decode("utf-8", "replace") if stream else ""
+                                found = re.search(r"^Package:[ \t]*(\S+)", text, re.MULTILINE)
+                                return found[1] if found else ""
+    except (UsageError, OSError, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError):
+        return ""
+    return ""
 
 
 def _members(package: Path, file: BinaryIO) -> Iterator[tuple[str, int]]:
