@@ -25,6 +25,7 @@ import numpy as np
 from gen3d.corpus.attribution import write_attribution
 from gen3d.corpus.fields import TRUNCATION, object_field
 from gen3d.corpus.meshes import normalize
+from gen3d.corpus.quality import descriptor, near_duplicates, quality_tags
 from gen3d.corpus.render import render_object, view_angles
 from gen3d.corpus.sources import ObjectJob, read_sources
 from gen3d.corpus.split import is_held_out
@@ -79,6 +80,7 @@ def build_corpus(
     if not records:
         names = " or ".join(f"'{source}'" for source in sources)
         raise Gen3DError(f"Not one object of {names} could be read: {failures[0] if failures else 'it is empty'}")
+    _mark_duplicates(records, paths)
     _merge(paths, folder)
     write_records(folder, records)
     write_attribution(folder / "ATTRIBUTION.md", records)
@@ -169,6 +171,7 @@ def _record(job: ObjectJob, shard: Path) -> ObjectRecord:
         colors = captions.dominant_colors(data["surface_rgb"] / 255.0)
         area = float(data["area"])
         material_names = [str(name) for name in data["materials"]]
+        tags = quality_tags(data["grid"], data["views"], data["surface_rgb"])
     parts, nouns = job.caption_parts, job.nouns
     lines, materials = list(parts.exact), []
     if parts.templated:
@@ -177,8 +180,25 @@ def _record(job: ObjectJob, shard: Path) -> ObjectRecord:
     return ObjectRecord(
         id=job.id, name=job.name, nouns=nouns, category=job.category, captions=list(dict.fromkeys(lines)),
         source=job.source, license=job.license, creator=job.creator, held_out=is_held_out(job.id),
-        evaluate=job.evaluate, area=area, colors=colors, materials=materials,
+        evaluate=job.evaluate, area=area, colors=colors, materials=materials, tags=tags,
     )  # fmt: skip
+
+
+def _mark_duplicates(records: list[ObjectRecord], shards: list[Path]) -> None:
+    """Says of each object that looks nearly like an earlier one, and is called the same, which that is.
+
+    Objects of other names are other things: two boxes may be a fridge and a wardrobe.
+    """
+    descriptors = []
+    for path in shards:
+        with np.load(path, allow_pickle=False) as data:
+            descriptors.append(descriptor(data["grid"], data["views"]))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, record in enumerate(records):
+        groups.setdefault(tuple(record.nouns[:1]), []).append(index)
+    for rows in groups.values():
+        for first, later in near_duplicates(np.stack([descriptors[row] for row in rows])):
+            records[rows[later]].duplicate_of = records[rows[first]].id
 
 
 def _merge(shards: list[Path], folder: Path) -> None:

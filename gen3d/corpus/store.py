@@ -40,6 +40,10 @@ class ObjectRecord:
     area: float
     colors: list[tuple[str, float]] = field(default_factory=list)
     materials: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    """Faults that are seen in its arrays (`gen3d.corpus.quality.TAGS`)."""
+    duplicate_of: str = ""
+    """Identifier of an earlier object of the corpus that looks nearly the same."""
 
     @property
     def share_alike(self) -> bool:

@@ -266,3 +266,12 @@ def test_a_damaged_corpus_is_named(tmp_path: Path) -> None:
     (tmp_path / "views.npy").write_bytes(b"\x93NUMPY\x01\x00")
     with pytest.raises(UsageError, match=r"views\.npy cannot be read"):
         Corpus(tmp_path).array("views")
+
+
+def test_objects_that_repeat_another_are_marked(tmp_path: Path) -> None:
+    first = a_library(tmp_path / "One.sh3f", {"cube": ""})
+    second = a_library(tmp_path / "Two.sh3f", {"cube": ""})
+    build_corpus([first, second], tmp_path / "corpus", workers=1)
+    records = Corpus(tmp_path / "corpus").records
+    assert [record.duplicate_of for record in records] == ["", "One/cube"]
+    assert [record.tags for record in records] == [["untextured"], ["untextured"]]
