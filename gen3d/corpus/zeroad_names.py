@@ -43,9 +43,12 @@ _NO_BUILDING = {"column", "obelisk", "table", "bench", "fence", "stone fence", "
 _NOT_ONE = re.compile(
     r"wall_(long|medium|short|curve|fort|spike)|/wallset|field|palisades_|rice|spikes|fence|island|military_colony|camp"
     r"|bamboo_stockade(?!.*tower)|crannog|army|village|wall_(square|sx)|siege_wall(?!.*(gate|tower))|_foundation|cavalry"
-    r"|catafalque|plane|test|viewing|obstructor|shipwreck_debris|buried|stone_pile|flaming|_cut\b|golden_fleece|_packed|_fallen|fish/"
+    r"|catafalque|plane|test|viewing|obstructor|shipwreck_debris|buried|stone_pile|flaming|_cut\b|golden_fleece"
+    r"|_packed|_fallen|_trader|fish/"
 )
-"""Templates that are pieces of something, scenes of many things, jokes, or riders whose legs need an animation."""
+"""Templates that are pieces of something, scenes of many things such as traders with their carts, jokes, or riders
+whose legs need an animation.
+"""
 
 _SPECIFIC = {
     "gaia/treasure/food_barrel": "barrel", "gaia/treasure/food_bin": "food bin", "gaia/treasure/food_crate": "crate",
@@ -63,7 +66,7 @@ _ROLES = (
     ("swordsman", "swordsman"), ("spearman", "spearman"), ("pikeman", "pikeman"), ("archer", "archer"),
     ("crossbowman", "crossbowman"), ("slinger", "slinger"), ("javelin", "javelin thrower"), ("maceman", "maceman"),
     ("axeman", "axeman"), ("halberd", "halberdier"), ("trumpeter", "trumpeter"), ("infantry", "warrior"),
-    ("hero", "warrior"), ("female", "woman"), ("healer", "priest"), ("trader", "trader"), ("slave", "man"),
+    ("hero", "warrior"), ("female", "woman"), ("healer", "priest"), ("slave", "man"),
 )  # fmt: skip
 _SHIPS = {"fishing": "fishing boat", "merchant": "merchant ship", "trireme": "warship", "bireme": "warship"}
 _VEHICLES = {
@@ -181,7 +184,7 @@ def _of_unit(rest: str, name: str, culture: str) -> Naming | None:
     role = next((word for key, word in _ROLES if key in base), "")
     if not role:
         return None
-    worker = role in ("woman", "priest", "trader", "man")
+    worker = role in ("woman", "priest", "man")
     heads = (role, "person") if worker else (role, "warrior", "soldier", "person")
     known = name if not base.startswith("hero") else ""
     return Naming("people", _unique(f"{culture} {role}".strip(), role, known, *heads))

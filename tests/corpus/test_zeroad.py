@@ -201,6 +201,7 @@ def test_no_name_leads_out_of_a_folder(tmp_path: Path) -> None:
          ["battering ram", "roman battering ram", "siege engine", "vehicle"]),
         ("units/brit/war_dog_e", "War Dog", "", ["war dog", "dog", "animal"]),
         ("units/rome/cavalry_spearman_a", "Roman Cavalry", "", None),
+        ("units/rome/support_trader", "Plebeian Merchant", "", None),
         ("structures/rome/wall_medium", "Wall", "", None),
         ("units/cart/siege_ballista_packed", "Siege Catapult", "", None),
     ],
