@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gen3d.language.captions import with_article
+from gen3d.language import captions as language
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -18,6 +18,17 @@ _PLURALS = {
     "inner shelf": "inner shelves",
 }
 _MADE_OF = {"wooden": "wood", "ceramic": "clay"}
+
+
+_UNCOUNTED = {"furniture", "food", "headwear", "footwear", "armor", "cattle"}
+
+
+def with_article(noun: str) -> str:
+    """The noun phrase with its indefinite article, "a piece of furniture" for what cannot be counted."""
+    words = noun.split()
+    if words[-1] in _UNCOUNTED:
+        return noun if len(words) > 1 else f"a piece of {noun}" if noun == "furniture" else noun
+    return language.with_article(noun)
 
 
 @dataclass(frozen=True)
