@@ -92,7 +92,7 @@ class Source(Protocol):
         ...
 
 
-SOURCES = ("primitive_source", "zeroad", "furniture")
+SOURCES = ("primitive_source", "parametric_source", "zeroad", "furniture")
 """The modules of `gen3d.corpus` that read a kind of source each; the first that recognises a source reads it."""
 
 
