@@ -8,7 +8,8 @@ from typing import Any
 
 from gen3d.cli.parsing import check_range
 
-SOURCES_HELP = "furniture libraries (.deb, .sh3f, folder), 0 A.D. (0ad-data .deb, public.zip, folder) or primitives:N"
+SOURCES_HELP = """furniture libraries (.deb, .sh3f, folder), 0 A.D. (0ad-data .deb, public.zip, folder), parametric:N or
+primitives:N"""
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
