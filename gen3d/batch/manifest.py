@@ -1,0 +1,266 @@
+"""The manifest of a batch: what is to do, running, done, failed and stopped, in one SQLite file beside the runs.
+
+Several processes may work from one manifest. A job is claimed in one transaction, and belongs to the process that
+claimed it until that says what became of it or dies, so that no two processes do it. The file is on a disk of this
+machine: SQLite's write-ahead log does not work over a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen3d.batch.owner import Owner
+from gen3d.errors import Gen3DError
+
+FORMAT = 1
+"""The version of the tables below, which the file carries as SQLite's `user_version`."""
+
+LEASE = 120.0
+"""Seconds after which a job of a process of which nothing was heard, and nothing can be known, is free again."""
+
+STATES = ("todo", "running", "done", "failed", "stopped")
+
+_TABLES = """
+CREATE TABLE recipes (id TEXT PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, plan TEXT NOT NULL, number INTEGER NOT NULL, recipe TEXT NOT NULL REFERENCES recipes,
+    prompt TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'todo', attempts INTEGER NOT NULL
+    DEFAULT 0, host TEXT, pid INTEGER, started TEXT, begun REAL, heard REAL, not_before REAL NOT NULL DEFAULT 0,
+    seconds REAL, memory REAL, folder TEXT, sentence TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX jobs_by_state ON jobs (plan, state, number);
+"""
+
+_COLUMNS = "id, number, recipe, prompt, seed, state, attempts, begun, seconds, memory, folder, sentence"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A job before it is planned. recipe: YAML of its stages without prompt, seed and output folder."""
+
+    recipe: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the manifest.
+
+    id: a hash of what decides the result. recipe: the key of its stages' text, see `Manifest.recipe`. attempts: how
+    often it was begun, which also tells one claim from the next. begun: when, in seconds since 1970. seconds: how long
+    the last attempt took. memory: the most that its process held, in bytes. folder: of its run, once there is one.
+    sentence: a summary, or why it failed.
+    """
+
+    id: str
+    number: int
+    recipe: str
+    prompt: str
+    seed: int
+    state: str
+    attempts: int
+    begun: float | None
+    seconds: float | None
+    memory: float | None
+    folder: str | None
+    sentence: str
+
+
+def recipe_id(text: str, state_version: int) -> str:
+    """The key of the stages with the YAML `text`, whose runs save states of the format `state_version`."""
+    return hashlib.sha256(f"{state_version}\n{text}".encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+
+def job_id(recipe: str, prompt: str, seed: int) -> str:
+    """A hash of all that decides what a job makes: its stages by their `recipe_id`, its prompt and its seed."""
+    content = json.dumps([recipe, prompt, seed])
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+class Manifest:
+    """An open manifest, for one thread. clock: seconds since 1970. owner: the process that claims."""
+
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time, owner: Owner | None = None) -> None:
+        """Opens the file, or makes it where there is none. Raises Gen3DError where it is no manifest of this format,
+        is damaged, or cannot be read and written.
+        """
+        self.path, self.clock, self.owner = Path(path), clock, owner or Owner.current()
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        try:
+            with self._explained():
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may undo the last
+            self._prepare()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def plan(self, specs: Iterable[Spec], state_version: int) -> str:
+        """Puts jobs on the list, in their order, and returns the plan's name; those that are known keep what became of
+        them, but failed and stopped ones are to be done again. Equal jobs are one.
+        """
+        keys: dict[str, str] = {}
+        rows: dict[str, tuple[str, str, int]] = {}
+        for spec in specs:
+            key = keys.setdefault(spec.recipe, "") or recipe_id(spec.recipe, state_version)
+            keys[spec.recipe] = key
+            rows.setdefault(job_id(key, spec.prompt, spec.seed), (key, spec.prompt, spec.seed))
+        name = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:20]
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT OR IGNORE INTO recipes VALUES (?, ?)", [(key, text) for text, key in keys.items()]
+            )
+            database.executemany(
+                "INSERT INTO jobs (id, plan, number, recipe, prompt, seed) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET plan = excluded.plan, number = excluded.number",
+                ((job, name, number, *row) for number, (job, row) in enumerate(rows.items(), start=1)),
+            )
+            database.execute(
+                "UPDATE jobs SET state = 'todo', not_before = 0 WHERE plan = ? AND state IN ('failed', 'stopped')",
+                (name,),
+            )
+        return name
+
+    def claim(self, plan: str) -> Job | None:
+        """The next job for this process: one that is to do, or one whose process died; None where there is none now."""
+        with self._transaction() as database:
+            now = self.clock()
+            row = database.execute(
+                "SELECT id FROM jobs WHERE plan = ? AND state = 'todo' AND not_before <= ? ORDER BY number LIMIT 1",
+                (plan, now),
+            ).fetchone()
+            identity = row[0] if row else self._abandoned(plan, now)
+            if identity is None:
+                return None
+            taken = database.execute(
+                "UPDATE jobs SET state = 'running', attempts = attempts + 1, host = ?, pid = ?, started = ?,"
+                f" begun = ?, heard = ?, sentence = '' WHERE id = ? RETURNING {_COLUMNS}",
+                (self.owner.host, self.owner.pid, self.owner.started, now, now, identity),
+            ).fetchall()
+        return Job(*taken[0])
+
+    def heartbeat(self, job: Job) -> bool:
+        """Says that the job is being worked on. False where it belongs to somebody else by now: leave it then."""
+        return self._update(job, "heard = ?", (self.clock(),))
+
+    def set_folder(self, job: Job, folder: str | Path) -> bool:
+        """Says where the job's run lies, from which it can go on; before anything of it is worth keeping."""
+        return self._update(job, "folder = ?", (str(folder),))
+
+    def finish(self, job: Job, seconds: float, memory: float, sentence: str) -> bool:
+        """The job is done. False, and nothing is changed, where it belongs to somebody else by now."""
+        return self._end(job, "done", seconds, memory, sentence)
+
+    def stop(self, job: Job, seconds: float, memory: float, sentence: str = "") -> bool:
+        """The job was interrupted, and goes on when it is planned again."""
+        return self._end(job, "stopped", seconds, memory, sentence)
+
+    def fail(self, job: Job, seconds: float, memory: float, sentence: str, retry_in: float | None = None) -> bool:
+        """The job failed. retry_in: seconds after which it is tried again; None gives it up."""
+        state = "failed" if retry_in is None else "todo"
+        return self._end(job, state, seconds, memory, sentence, self.clock() + (retry_in or 0.0))
+
+    def jobs(self, plan: str | None = None) -> Iterator[Job]:
+        """All jobs of a plan, or of the manifest, in the order in which they were planned."""
+        where, values = ("", ()) if plan is None else (" WHERE plan = ?", (plan,))
+        with self._explained():
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM jobs{where} ORDER BY plan, number", values):
+                yield Job(*row)
+
+    def counts(self, plan: str) -> dict[str, int]:
+        """How many jobs of a plan are in each of the `STATES`."""
+        with self._explained():
+            rows = self._database.execute("SELECT state, COUNT(*) FROM jobs WHERE plan = ? GROUP BY state", (plan,))
+            return dict.fromkeys(STATES, 0) | dict(rows.fetchall())
+
+    def recipe(self, key: str) -> str:
+        """The YAML of a job's stages, without prompt, seed and output folder."""
+        with self._explained():
+            row = self._database.execute("SELECT text FROM recipes WHERE id = ?", (key,)).fetchone()
+        if row is None:
+            raise Gen3DError(f"The manifest {self.path} lacks the configuration {key}: it is damaged; begin a new one.")
+        return str(row[0])
+
+    def _abandoned(self, plan: str, now: float) -> str | None:
+        """A running job whose process is dead, or on another machine and silent for too long."""
+        rows = self._database.execute(
+            "SELECT id, host, pid, started, heard FROM jobs WHERE plan = ? AND state = 'running' ORDER BY number",
+            (plan,),
+        )
+        for identity, host, pid, started, heard in rows.fetchall():
+            owner = Owner(host, pid, started)
+            silent = now - heard > LEASE and not owner.is_alive(self.owner.host)
+            if silent or owner.is_dead(self.owner.host):
+                return str(identity)
+        return None
+
+    def _end(self, job: Job, state: str, seconds: float, memory: float, sentence: str, not_before: float = 0.0) -> bool:
+        return self._update(
+            job,
+            "state = ?, seconds = ?, memory = ?, sentence = ?, not_before = ?",
+            (state, seconds, memory, sentence.encode("utf-8", "replace").decode(), not_before),
+        )
+
+    def _update(self, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
+        """Changes a job, if the claim that `job` came from still stands: `attempts` counts the claims."""
+        with self._transaction() as database:
+            changed = database.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ? AND attempts = ? AND state = 'running'",
+                (*values, job.id, job.attempts),
+            )
+            return changed.rowcount == 1
+
+    def _prepare(self) -> None:
+        with self._transaction() as database:  # of two processes that begin at once, one makes the tables
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _TABLES.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+            elif version != FORMAT:
+                raise Gen3DError(
+                    f"{self.path} is no manifest of a batch in the format {FORMAT}: remove it, or choose another --out."
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the right to write from its first statement on."""
+        with self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what SQLite and the disk complain about into a sentence."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise Gen3DError(
+                f"The manifest {self.path} cannot be used ({error}): check its permissions and the free space; "
+                "if it is damaged, remove it, and the batch begins anew."
+            ) from None
