@@ -53,7 +53,7 @@ class Batch:
 @dataclass(frozen=True)
 class JobResult:
     """What became of one prompt: a summary and a folder, or an error. finished: all its steps were made. begun: it was
-    not left out because the batch was stopped before.
+    not left out because the batch was stopped before. elsewhere: another process is making it.
     """
 
     prompt: str
@@ -63,10 +63,13 @@ class JobResult:
     error: str = ""
     finished: bool = True
     begun: bool = True
+    elsewhere: bool = False
 
     @property
     def state(self) -> str:
         """One word for the table."""
+        if self.elsewhere:
+            return "running elsewhere"
         if not self.begun:
             return "not begun"
         return "failed" if self.failed else "ok" if self.finished else "stopped"

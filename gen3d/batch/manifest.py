@@ -192,6 +192,14 @@ class Manifest:
             rows = self._database.execute("SELECT state, COUNT(*) FROM jobs WHERE plan = ? GROUP BY state", (plan,))
             return dict.fromkeys(STATES, 0) | dict(rows.fetchall())
 
+    def next_due(self, plan: str) -> float | None:
+        """Seconds until the next job that is to do may be claimed, 0 for now; None where none is left to do."""
+        with self._explained():
+            row = self._database.execute(
+                "SELECT MIN(not_before) FROM jobs WHERE plan = ? AND state = 'todo'", (plan,)
+            ).fetchone()
+        return None if row[0] is None else max(0.0, float(row[0]) - self.clock())
+
     def recipe(self, key: str) -> str:
         """The YAML of a job's stages, without prompt, seed and output folder."""
         with self._explained():

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from gen3d.cli.parsing import Parser, add_run_options, command_line, explicit_settings, parse_words, print_rich
+from gen3d.cli.parsing import (
+    Parser,
+    add_run_options,
+    check_range,
+    command_line,
+    explicit_settings,
+    parse_words,
+    print_rich,
+)
 from gen3d.errors import Gen3DError
 
 
@@ -13,13 +21,21 @@ def run_batch_file(arguments: list[str]) -> int:
     parser.usage = "gen3d batch FILE [options] [key.sub=value ...]"
     parser.add_argument("words", nargs="*", metavar="FILE, key.sub=value", help="the batch file, and settings")
     add_run_options(parser)
+    parser.add_argument("--retries", type=int, default=0, metavar="N", help="times a failed job is tried again")
+    parser.add_argument("--max-hours", type=float, metavar="H", help="begin no job after so many hours")
+    parser.add_argument("--max-jobs", type=int, metavar="N", help="begin no more than so many jobs")
     args = parse_words(parser, arguments)
     if not args.words:
         parser.error("there is no batch file: name one, as in gen3d batch configs/batch.yaml")
+    check_range("retries", args.retries, 0, 100)
+    check_range("max_hours", 0.0 if args.max_hours is None else args.max_hours, 0, 100_000)
+    check_range("max_jobs", 0 if args.max_jobs is None else args.max_jobs, 0, 10_000_000)
 
     from dataclasses import replace
 
-    from gen3d.batch.jobs import load_batch, run_batch, summary_table
+    from gen3d.batch.jobs import load_batch, summary_table
+    from gen3d.batch.manifest import Manifest
+    from gen3d.batch.work import Limits, manifest_path, specs_of, work_off
     from gen3d.config.load import dump_stages
     from gen3d.pipeline.preflight import preflight
     from gen3d.runtime.doctor import versions
@@ -32,17 +48,31 @@ def run_batch_file(arguments: list[str]) -> int:
     for stages in jobs:
         preflight(stages)  # what is missing is said before the first job
     command = command_line(["batch", *arguments])
-    with StopFlag() as stop:
-        results = run_batch(
-            jobs,
+    out = jobs[0][0].out
+    with Manifest(manifest_path(out, args.words[0])) as manifest, StopFlag() as stop:
+        from gen3d.pipeline.run import STATE_VERSION
+
+        results = work_off(
+            manifest,
+            manifest.plan(specs_of(jobs), STATE_VERSION),
+            out,
             open_reporter=lambda: open_reporter(sys.stdout, args.quiet),
             stop=stop,
             prepare=lambda run, stages: run.write_manifest(dump_stages(stages), command, versions(), stages[0].seed),
+            limits=Limits(args.retries, args.max_hours, args.max_jobs),
         )
         print_rich(summary_table(results))
-        failed = sum(result.failed for result in results)
+        if stop.terminated:
+            raise Terminated("The batch was terminated. It goes on when the same command is given again.")
         if stop:
             raise KeyboardInterrupt
+    failed = sum(result.failed for result in results)
     if failed:
         raise Gen3DError(f"{failed} of {len(results)} prompts failed: see the table above.")
     return 0
+
+
+class Terminated(Gen3DError):
+    """The process was told to end. The batch goes on when the command is given again."""
+
+    exit_code = 143

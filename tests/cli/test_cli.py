@@ -237,14 +237,18 @@ def test_unexpected_failures_are_a_sentence(debug: bool) -> None:
 
 
 def test_batch_that_fails_shows_every_prompt(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mini").write_text("a file where the folder of the runs would be")
     (tmp_path / "prompts.txt").write_text("a chair\na vase\n")
-    answer = gen3d("batch", "prompts.txt", "--out", "file/sub", cwd=tmp_path, COLUMNS="200")
+    answer = gen3d("batch", "prompts.txt", "--out", "runs", cwd=tmp_path, COLUMNS="200")
     assert answer.returncode == 1
     assert answer.stderr == "error: 2 of 2 prompts failed: see the table above.\n"
     for prompt in ("a chair", "a vase"):
         assert re.search(rf"failed +│ {prompt} ", answer.stdout)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "prompts.txt"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "prompts.batch.sqlite"]
+    refused = gen3d("batch", "prompts.txt", "--out", "prompts.txt/sub", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert re.match(r"error: The manifest .* cannot be used \(.*\n$", refused.stderr)
 
 
 INTERRUPTED = """
