@@ -158,6 +158,10 @@ class Manifest:
             ).fetchall()
         return Job(*taken[0])
 
+    def release(self, job: Job) -> bool:
+        """Gives a claimed job back, of which nothing was done."""
+        return self._update(job, "state = ?", ("todo",))
+
     def heartbeat(self, job: Job) -> bool:
         """Says that the job is being worked on. False where it belongs to somebody else by now: leave it then."""
         return self._update(job, "heard = ?", (self.clock(),))

@@ -70,11 +70,13 @@ def work_off(
     stop: StopFlag,
     prepare: Prepare,
     limits: Limits | None = None,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> list[JobResult]:
     """Does the jobs of `plan` that are left, in turn, and says what has become of all of them.
 
     One that fails does not keep the others from running. open_reporter: makes the reporter of one run. stop: once set,
-    the current run ends early and no other begins. Models are loaded once for all.
+    the current run ends early and no other begins. may_begin: is asked before every job, and ends the batch where it
+    says no. Models are loaded once for all.
     """
     limits = limits or Limits()
     begin, begun = time.monotonic(), 0
@@ -93,6 +95,9 @@ def work_off(
                 break
             time.sleep(min(due, 0.2))  # short, so that Ctrl-C is heard
             continue
+        if not may_begin():
+            manifest.release(job)
+            break
         begun += 1
         with open_reporter() as reporter:
             reporter.note(f"[{job.number}/{total}] {job.prompt}")

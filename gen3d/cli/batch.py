@@ -24,10 +24,12 @@ def run_batch_file(arguments: list[str]) -> int:
     parser.add_argument("--retries", type=int, default=0, metavar="N", help="times a failed job is tried again")
     parser.add_argument("--max-hours", type=float, metavar="H", help="begin no job after so many hours")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="begin no more than so many jobs")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the jobs")
     args = parse_words(parser, arguments)
     if not args.words:
         parser.error("there is no batch file: name one, as in gen3d batch configs/batch.yaml")
     check_range("retries", args.retries, 0, 100)
+    check_range("workers", args.workers, 1, 1024)
     check_range("max_hours", 0.0 if args.max_hours is None else args.max_hours, 0, 100_000)
     check_range("max_jobs", 0 if args.max_jobs is None else args.max_jobs, 0, 10_000_000)
 
@@ -36,6 +38,7 @@ def run_batch_file(arguments: list[str]) -> int:
     from gen3d.batch.jobs import load_batch, summary_table
     from gen3d.batch.manifest import Manifest
     from gen3d.batch.work import Limits, manifest_path, specs_of, work_off
+    from gen3d.batch.workers import run_workers
     from gen3d.config.load import dump_stages
     from gen3d.pipeline.preflight import preflight
     from gen3d.runtime.doctor import versions
@@ -52,14 +55,20 @@ def run_batch_file(arguments: list[str]) -> int:
     with Manifest(manifest_path(out, args.words[0])) as manifest, StopFlag() as stop:
         from gen3d.pipeline.run import STATE_VERSION
 
+        plan = manifest.plan(specs_of(jobs), STATE_VERSION)
+        limits = Limits(args.retries, args.max_hours, args.max_jobs)
+        if args.workers > 1:
+            tell = _say_nothing if args.quiet else _say_counts
+            run_workers(manifest, plan, out, command, args.workers, limits, stop, tell)
+            limits = Limits(jobs=0)  # all that is left is to say what has become of them
         results = work_off(
             manifest,
-            manifest.plan(specs_of(jobs), STATE_VERSION),
+            plan,
             out,
             open_reporter=lambda: open_reporter(sys.stdout, args.quiet),
             stop=stop,
             prepare=lambda run, stages: run.write_manifest(dump_stages(stages), command, versions(), stages[0].seed),
-            limits=Limits(args.retries, args.max_hours, args.max_jobs),
+            limits=limits,
         )
         print_rich(summary_table(results))
         if stop.terminated:
@@ -70,6 +79,16 @@ def run_batch_file(arguments: list[str]) -> int:
     if failed:
         raise Gen3DError(f"{failed} of {len(results)} prompts failed: see the table above.")
     return 0
+
+
+def _say_counts(counts: dict[str, int]) -> None:
+    print(
+        ", ".join(f"{count} {state.replace('todo', 'to do')}" for state, count in counts.items() if count), flush=True
+    )
+
+
+def _say_nothing(counts: dict[str, int]) -> None:
+    pass
 
 
 class Terminated(Gen3DError):

@@ -27,7 +27,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(ACTIONS)
 def test_no_interleaving_gives_a_job_to_two(actions: list[tuple[int, str]]) -> None:
     """Three processes on other machines, of which silence is the only sign of death."""

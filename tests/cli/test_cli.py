@@ -236,11 +236,12 @@ def test_unexpected_failures_are_a_sentence(debug: bool) -> None:
     assert ("Traceback" in answer.stderr) is debug
 
 
-def test_batch_that_fails_shows_every_prompt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_batch_that_fails_shows_every_prompt(tmp_path: Path, workers: str) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mini").write_text("a file where the folder of the runs would be")
     (tmp_path / "prompts.txt").write_text("a chair\na vase\n")
-    answer = gen3d("batch", "prompts.txt", "--out", "runs", cwd=tmp_path, COLUMNS="200")
+    answer = gen3d("batch", "prompts.txt", "--out", "runs", "--workers", workers, cwd=tmp_path, COLUMNS="200")
     assert answer.returncode == 1
     assert answer.stderr == "error: 2 of 2 prompts failed: see the table above.\n"
     for prompt in ("a chair", "a vase"):
