@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BACKOFF = 5.0
 """Seconds before a failed job is tried again; twice as long before every further try."""
 
+PATIENCE = 3.0
+"""Seconds for which jobs of other processes are waited for: workers of a driver that was killed end within two."""
+
 logger = logging.getLogger(__name__)
 
 Prepare = Callable[[RunFolder, list[RunConfig]], None]
@@ -81,6 +84,7 @@ def work_off(
     limits = limits or Limits()
     begin, begun = time.monotonic(), 0
     total = sum(manifest.counts(plan).values())
+    patient_until = begin + PATIENCE
     failures: dict[str, int] = {}
     models: list[Models] = []
     while not stop:
@@ -91,10 +95,11 @@ def work_off(
         job = manifest.claim(plan)
         if job is None:
             due = manifest.next_due(plan)
-            if due is None:
+            if due is None and (time.monotonic() > patient_until or not manifest.counts(plan)["running"]):
                 break
-            time.sleep(min(due, 0.2))  # short, so that Ctrl-C is heard
+            time.sleep(0.2 if due is None else min(due, 0.2))  # short, so that Ctrl-C is heard
             continue
+        patient_until = time.monotonic() + PATIENCE
         if not may_begin():
             manifest.release(job)
             break

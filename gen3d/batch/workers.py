@@ -137,7 +137,10 @@ def _worker(work: Work, tickets: Semaphore | None, stopping: Event, parent: int)
 
 
 def _watch(parent: int, stopping: Event, stop: StopFlag) -> None:
-    """Stops the worker when it is asked to, or when the process that began it is no more."""
-    while os.getppid() == parent and not stopping.wait(1.0):
-        pass
+    """Stops the worker when it is asked to, and ends it at once when the process that began it is no more: its job is
+    then free for whoever gives the command again, and goes on from its checkpoint.
+    """
+    while not stopping.wait(1.0):
+        if os.getppid() != parent:
+            os._exit(1)
     stop.set()
