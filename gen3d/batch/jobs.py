@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen3d.config.load import CONFIG_FOLDER, find_config, list_configs, load_stages, load_yaml, suggest
 from gen3d.config.schema import RunConfig
-from gen3d.errors import Gen3DError, UsageError
+from gen3d.errors import UsageError
 from gen3d.language.prompts import check_prompt, load_prompt_list
 from gen3d.runtime.files import user_path
-from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.paths import carried_file, carried_names
-from gen3d.runtime.progress import Reporter
-from gen3d.runtime.run_folder import RunFolder
 from gen3d.runtime.terminal import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gen3d.pipeline.models import Models
-
 _KEYS = ("prompts", "config", "preset", "overrides")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,31 +109,6 @@ def _found(path: Path) -> Path:
     )
 
 
-def run_batch(
-    jobs: Sequence[list[RunConfig]],
-    open_reporter: Callable[[], AbstractContextManager[Reporter]],
-    stop: StopFlag,
-    prepare: Callable[[RunFolder, list[RunConfig]], None],
-) -> list[JobResult]:
-    """Runs the stages of every job in turn; one that fails does not keep the others from running.
-
-    open_reporter: makes the reporter of one run. stop: once set, the current run ends early and no other begins.
-    prepare: called with every new run folder before its run, to write its manifest. Models are loaded once for all.
-    """
-    results: list[JobResult] = []
-    models: list[Models] = []
-    for number, stages in enumerate(jobs, start=1):
-        if stop:
-            results += [JobResult(left[0].prompt, 0.0, finished=False, begun=False) for left in jobs[number - 1 :]]
-            break
-        with open_reporter() as reporter:
-            reporter.note(f"[{number}/{len(jobs)}] {stages[0].prompt}")
-            result = _run_one(stages, reporter, stop, prepare, models)
-            reporter.note(f"failed: {result.error}" if result.failed else f"{result.summary} {result.folder}")
-        results.append(result)
-    return results
-
-
 def summary_table(results: Sequence[JobResult]) -> Table:
     """One row for every prompt."""
     from rich.table import Table
@@ -162,37 +127,6 @@ def summary_table(results: Sequence[JobResult]) -> Table:
             Text(visible(outcome)),
         )
     return table
-
-
-def _run_one(
-    stages: list[RunConfig],
-    reporter: Reporter,
-    stop: StopFlag,
-    prepare: Callable[[RunFolder, list[RunConfig]], None],
-    models: list[Models],
-) -> JobResult:
-    """Runs the stages of one job. models: those of the jobs before, or an empty list that is filled."""
-    begin, config = time.monotonic(), stages[0]
-    folder = None
-    try:
-        run = RunFolder.create(config.out, config.recipe, config.prompt)
-        folder = run.folder
-        with run.kept_if_useful():
-            prepare(run, stages)
-            from gen3d.pipeline.models import Models
-            from gen3d.pipeline.session import run_in_folder
-            from gen3d.runtime.device import resolve
-
-            if not models:
-                models.append(Models(resolve(config.device), keep=True))
-            result = run_in_folder(stages, run, reporter, stop, models=models[0])
-    except Exception as error:
-        # Whatever one prompt runs into, the rest of the batch is still worth having.
-        logger.debug("the run of %r failed", config.prompt, exc_info=True)
-        message = str(error) if isinstance(error, Gen3DError) else f"{type(error).__name__}: {error}"
-        kept = folder if folder is not None and folder.exists() else None
-        return JobResult(config.prompt, time.monotonic() - begin, kept, error=message)
-    return JobResult(config.prompt, time.monotonic() - begin, folder, result.summary, finished=result.finished)
 
 
 def _read_prompts(value: object, path: Path) -> tuple[str, ...]:

@@ -78,6 +78,9 @@ def run_batch_file(arguments: list[str]) -> int:
     failed = sum(result.failed for result in results)
     if failed:
         raise Gen3DError(f"{failed} of {len(results)} prompts failed: see the table above.")
+    left = sum(result.state != "ok" for result in results)
+    if left and args.max_hours is None and args.max_jobs is None:  # workers died, or another process is at them
+        raise Gen3DError(f"{left} of {len(results)} prompts are not done: the same command goes on with them.")
     return 0
 
 

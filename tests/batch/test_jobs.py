@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gen3d.batch.jobs import JobResult, load_batch, run_batch, summary_table
+from gen3d.batch.jobs import JobResult, load_batch, summary_table
+from gen3d.batch.manifest import Manifest
+from gen3d.batch.work import specs_of, work_off
 from gen3d.errors import UsageError
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.runtime.interrupt import StopFlag
@@ -48,9 +50,9 @@ def test_a_stopped_job_is_no_success_and_the_rest_is_listed(
     batch = tmp_path / "batch.yaml"
     batch.write_text("prompts: [a red ball, a ball, a planet]\n")
     jobs = load_batch(batch).jobs([*SMALL, "optimization.steps=3", f"out={tmp_path}"])
-    with StopFlag() as stop:
-        reporter = Stopper(stop)
-        results = run_batch(jobs, lambda: nullcontext(reporter), stop, lambda run, stages: None)
+    with Manifest(tmp_path / "m.sqlite") as manifest, StopFlag() as stop:
+        plan, reporter = manifest.plan(specs_of(jobs), 1), Stopper(stop)
+        results = work_off(manifest, plan, tmp_path, lambda: nullcontext(reporter), stop, lambda run, stages: None)
     assert [result.state for result in results] == ["ok", "stopped", "not begun"]
     assert len(loads) == 1  # the models of the first job serve the second
     console = Console(width=200, record=True)
