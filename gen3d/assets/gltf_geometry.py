@@ -39,7 +39,7 @@ class Geometry:
     def __init__(self, glb: Glb, materials: Materials) -> None:
         self.glb, self.materials, self.accessors = glb, materials, Accessors(glb)
         self._pieces: dict[tuple[int, tuple[float, ...] | None], list[Piece | SplatCloud]] = {}
-        self._read_rows: set[int] = set()
+        self._made = {"vertices": 0, "triangles": 0}
 
     def pieces(self, index: object, weights: tuple[float, ...] | None) -> list[Piece | SplatCloud]:
         """Triangles and splats of the mesh `index`. weights: those of the morph targets, where a node has its own."""
@@ -85,11 +85,11 @@ class Geometry:
             return None
         if int(faces.max()) >= len(positions):
             raise Malformed(f"a triangle names a vertex outside 0..{len(positions) - 1}")
-        reading.check("triangles", len(faces))
+        self._count("triangles", len(faces))
         # Primitives may share large tables, of which each uses a part: no more than that is ever copied.
         rows, index = np.unique(faces, return_inverse=True)
         faces = index.reshape(-1, 3)
-        reading.check("vertices", len(rows))
+        self._count("vertices", len(rows))
 
         def read(name: str, kinds: tuple[str, ...]) -> np.ndarray | None:
             if name not in attributes:
@@ -118,6 +118,11 @@ class Geometry:
         if joints is None or amounts is None or joints.shape != amounts.shape:
             joints = amounts = None
         return Piece(mesh, joints, amounts)
+
+    def _count(self, what: str, amount: int) -> None:
+        """Counts what all pieces together are made of, before they are placed. Raises Malformed beyond the limit."""
+        self._made[what] += amount
+        self.glb.reading.check(what, self._made[what])
 
     def _targets(self, primitive: dict[str, Any]) -> list[dict[str, Any]]:
         targets = check_objects(primitive.get("targets", []), "targets")

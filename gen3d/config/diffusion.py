@@ -91,8 +91,9 @@ class DiffusionConfig(Section, key="diffusion"):
     """Whether the model's autoencoder works on overlapping tiles of views that are larger than it was trained on, which
     takes less memory and leaves faint seams."""
     cpu_offload: Annotated[str, Choices("off", "model", "sequential")] = "off"
-    """What is on the GPU only while it computes, which takes less of its memory and more time: 'model' each part of the
-    model as a whole ('true' means the same), 'sequential' each layer on its own, which is by far the slowest."""
+    """What is on the GPU only while it computes, which takes less of its memory and more time: 'off' is nothing (as is
+    false), 'model' each part of the model as a whole (as is true), 'sequential' each layer on its own, which is by far
+    the slowest."""
     compile: bool = False
     """Whether `torch.compile` makes faster kernels for the model's network on a GPU. The first step takes a minute
     longer, and so does the first after the number of views changes."""

@@ -151,7 +151,8 @@ class EncoderConfig(Section, key="encoder"):
     """The encoder, named as in `clip.model`. The features of the views are averaged to one of the object, as in the
     baseline of DuoduoCLIP."""
     dtype: Annotated[str, Choices(*DTYPES)] = "auto"
-    """Precision of the encoder's numbers, as `clip.dtype`."""
+    """Precision of the encoder's numbers: 'fp32', 'fp16' or 'bf16'; 'auto' takes 'fp16' on a graphics card, where it is
+    faster, but 'fp32' for the packaged encoder and on the CPU."""
     background: Annotated[str, Choices(*BACKGROUNDS)] = "solid"
     """What stands behind the views, unless the section `appearance` says otherwise: 'dream_fields' (noise, checkers and
     Fourier textures), 'solid' (random colours) or 'white'."""

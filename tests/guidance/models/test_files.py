@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,20 +279,16 @@ def test_what_can_be_fetched_is_available(tmp_path: Path, monkeypatch: pytest.Mo
         check_available("owner/model", download=True)
 
 
-def test_the_check_takes_under_a_second_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_the_check_imports_nothing_heavy(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "if")
     code = (
-        "import sys, time; start = time.perf_counter(); "
+        "import sys; "
         "from gen3d.guidance.models.files import check_available; "
         "from gen3d.encoders.clip_files import check_available as check_clip; "
         f"check_available(['owner/gone', {str(folder)!r}]); check_clip('mini'); "
         "import gen3d.encoders.clip_files as files; said = files.missing('ViT-L-14-336:openai'); "
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'huggingface_hub', 'open_clip'} & set(sys.modules); "
-        "print(sorted(heavy), bool(said), time.perf_counter() - start)"
+        "print(sorted(heavy), bool(said))"
     )
-    start = time.perf_counter()
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules, said, seconds = answer.stdout.strip().rsplit(" ", 2)
-    assert (modules, said) == ("[]", "True")
-    assert float(seconds) < 1
-    assert time.perf_counter() - start < 5
+    assert answer.stdout.split() == ["[]", "True"]
