@@ -26,6 +26,8 @@ from tests.pretended_device import PretendedCuda
 from tests.tiny_open_clip import tiny_clip_folder  # noqa: F401
 
 RECIPES = sorted(list_recipes())
+QUICK = ("draft", "dreamfields-mini", "dreamgaussian-mini", "fantasia3d-mini")
+"""Recipes of the packaged prior that stand for the others, which are slow, in the default tests."""
 
 
 def small(stage: RunConfig, models: dict[str, str]) -> RunConfig:
@@ -97,7 +99,13 @@ def check(files: dict[str, Path]) -> None:
     assert all(path.stat().st_size > 100 for path in files.values())
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def marked(recipe: str) -> Any:
+    """The recipe as a parameter: those that are neither published nor among `QUICK` are slow."""
+    ours = recipe == "default" or recipe.endswith("-mini")
+    return pytest.param(recipe, marks=pytest.mark.slow) if ours and recipe not in QUICK else recipe
+
+
+@pytest.mark.parametrize("recipe", [marked(recipe) for recipe in RECIPES])
 def test_a_recipe_steps_hands_over_and_exports(
     recipe: str, tiny_models: dict[str, str], make_prior: Callable[[], ShapePrior], tmp_path: Path
 ) -> None:

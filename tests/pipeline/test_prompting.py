@@ -17,6 +17,8 @@ from gen3d.priors.shape_prior import CONCEPTS_FILE, TRAINING_FILE
 from gen3d.runtime.paths import packaged_weights
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
+STRANGERS = "common200.txt"
+"""What a stranger would ask for, whether the prior knows it or not."""
 TABLE = Path(__file__).parents[1] / "language" / "prompts_read.txt"
 
 
@@ -36,13 +38,21 @@ def unasked(texts: list[str]) -> torch.Tensor:
     raise AssertionError(f"the text encoder was asked for {texts}, which the tables know")
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in PROMPTS.glob("*.txt")))
+@pytest.mark.parametrize("file", sorted(path.name for path in PROMPTS.glob("*.txt") if path.name != STRANGERS))
 def test_prompts_of_which_every_word_is_known_are_drawn_as_written(concepts: Concepts, file: str) -> None:
     for prompt in load_prompt_list(PROMPTS / file):
         understood = understand(prompt, concepts, unasked)
         assert understood.prompt_to_draw == understood.judged == prompt
         assert understood.remarks == understood.near_misses == understood.undone == []
         assert understood.name
+
+
+def test_what_strangers_ask_for_is_drawn_or_said_not_to_be_known(concepts: Concepts, encode: Encode) -> None:
+    prompts = load_prompt_list(PROMPTS / STRANGERS)
+    assert len(set(prompts)) == 200
+    for prompt in prompts:
+        understood = understand(prompt, concepts, encode)
+        assert understood.remarks or (understood.prompt_to_draw == prompt and understood.name), prompt
 
 
 @pytest.mark.parametrize(

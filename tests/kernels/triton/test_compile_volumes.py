@@ -38,6 +38,7 @@ def kernels_in(pattern: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_kernels_of_volumes_compile_for_an_h100(tmp_path: Path) -> None:
     found = compiled("volume probes", tmp_path)
     assert found == kernels_in("volume_*.py")
