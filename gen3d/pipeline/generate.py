@@ -119,5 +119,6 @@ def losses(stage: Stage, step: StepContext) -> dict[str, Tensor]:
         step.lap(name)
     if stage.looked_at and step.render.rgb.requires_grad:
         # The engine goes from the guides back to the render, and from there to the scene.
-        step.render.rgb.register_hook(lambda gradient: step.lap("guides' gradients"))
+        lap = step.lap  # a hook that held the step would hold the render that holds the hook, for ever
+        step.render.rgb.register_hook(lambda gradient: lap("guides' gradients"))
     return terms
