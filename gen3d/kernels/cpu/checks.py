@@ -7,6 +7,7 @@ that they are given. Their callers check these here. A check costs a look at the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -159,24 +160,54 @@ def check_march(
     require(SHORTEST_STEP <= step < math.inf, f"A march takes steps of {SHORTEST_STEP} or longer, not {step}.")
 
 
-def check_views(views: Views) -> None:
-    """Raises UsageError unless views have the types and shapes that `Views` states, and indices in their ranges."""
-    check_integers("faces that pixels see", views.face)
-    check_shape("faces that pixels see", views.face, (None, None, None))
+Shape = tuple[int | None, ...]
+"""The sizes of a tensor, None for those that may be any."""
+
+
+def check_gaussians(parameters: Sequence[Tensor], views: int, screen_grads: Tensor, views_seen: Tensor) -> None:
+    """Raises UsageError unless what describes Gaussians has the shapes that `reference.splats.rasterize` states.
+
+    parameters: means, quaternions, scales, opacities and colours.
+    """
+    means, quats, scales, opacities, colors = parameters
+    n = len(means)
+    shapes: dict[str, tuple[Tensor, Shape]] = {
+        "means": (means, (n, 3)),
+        "quaternions": (quats, (n, 4)),
+        "scales": (scales, (n, 3)),
+        "opacities": (opacities, (n,)),
+        "colours": (colors, (n, 3) if colors.ndim == 2 else (views, n, 3)),
+        "gradients on the image": (screen_grads, (n,)),
+        "counts of views": (views_seen, (n,)),
+    }
+    for name, (tensor, shape) in shapes.items():
+        check_shape(f"Gaussians' {name}", tensor, shape)
+
+
+def layout_of(views: Views) -> dict[str, tuple[Tensor, torch.dtype, Shape]]:
+    """The tensors of views by name, each with the type and the shape that `Views` states. The faces that pixels see
+    must have three dimensions.
+    """
     count, height, width = views.face.shape
-    triangles, corners = len(views.faces), 3 * len(views.faces)
-    expected: dict[str, tuple[Tensor, torch.dtype, tuple[int | None, ...]]] = {
+    return {
         "faces": (views.faces, torch.int32, (None, 3)),
         "edges": (views.edges, torch.int32, (None, 4)),
         "starts of the vertices' corners": (views.corner_starts, torch.int32, (None,)),
-        "corners of the vertices": (views.corners, torch.int32, (corners,)),
+        "corners of the vertices": (views.corners, torch.int32, (3 * len(views.faces),)),
         "projections": (views.projections, torch.float64, (count, 3, 4)),
         "faces that pixels see": (views.face, torch.int32, (count, height, width)),
         "depths": (views.depth, torch.float32, (count, height, width)),
         "barycentrics": (views.bary, torch.float32, (count, height, width, 3)),
         "pixels": (views.pixels, torch.int64, (None,)),
     }
-    for name, (tensor, dtype, shape) in expected.items():
+
+
+def check_views(views: Views) -> None:
+    """Raises UsageError unless views have the types and shapes that `Views` states, and indices in their ranges."""
+    check_integers("faces that pixels see", views.face)
+    check_shape("faces that pixels see", views.face, (None, None, None))
+    triangles, corners = len(views.faces), 3 * len(views.faces)
+    for name, (tensor, dtype, shape) in layout_of(views).items():
         check_memory(name, tensor, dtype, shape)
     check_count(views.face.numel(), "pixels")
     check_count(max(corners, 2 * len(views.edges)), "corners or edges")

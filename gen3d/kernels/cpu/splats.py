@@ -42,19 +42,7 @@ def rasterize(
 
 def _check(parameters: Sequence[Tensor], views: int, screen_grads: Tensor, views_seen: Tensor) -> None:
     checks.check_float32("splat", "use the splat backend 'auto'", *parameters, screen_grads)
-    means, quats, scales, opacities, colors = parameters
-    n = len(means)
-    shapes: dict[str, tuple[Tensor, tuple[int | None, ...]]] = {
-        "means": (means, (n, 3)),
-        "quaternions": (quats, (n, 4)),
-        "scales": (scales, (n, 3)),
-        "opacities": (opacities, (n,)),
-        "colours": (colors, (n, 3) if colors.ndim == 2 else (views, n, 3)),
-        "gradients on the image": (screen_grads, (n,)),
-        "counts of views": (views_seen, (n,)),
-    }
-    for name, (tensor, shape) in shapes.items():
-        checks.check_shape(f"Gaussians' {name}", tensor, shape)
+    checks.check_gaussians(parameters, views, screen_grads, views_seen)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gen3d.errors import UsageError
-from gen3d.kernels.cpu.checks import check_count, check_shape, require
+from gen3d.kernels.cpu.checks import check_count, check_shape, layout_of, require
 from gen3d.kernels.reference.surface import Views
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
@@ -56,20 +56,8 @@ def check_ranges(ranges: Sequence[tuple[str, Tensor, int, int]]) -> None:
 def check_views(views: Views) -> None:
     """Whether what cameras see of a mesh has the types and shapes that `Views` states, and indices in their ranges."""
     check_shape("faces that pixels see", views.face, (None, None, None))
-    count, height, width = views.face.shape
     corners = 3 * len(views.faces)
-    expected: dict[str, tuple[Tensor, torch.dtype, tuple[int | None, ...]]] = {
-        "faces": (views.faces, torch.int32, (None, 3)),
-        "edges": (views.edges, torch.int32, (None, 4)),
-        "starts of the vertices' corners": (views.corner_starts, torch.int32, (None,)),
-        "corners of the vertices": (views.corners, torch.int32, (corners,)),
-        "projections": (views.projections, torch.float64, (count, 3, 4)),
-        "faces that pixels see": (views.face, torch.int32, (count, height, width)),
-        "depths": (views.depth, torch.float32, (count, height, width)),
-        "barycentrics": (views.bary, torch.float32, (count, height, width, 3)),
-        "pixels": (views.pixels, torch.int64, (None,)),
-    }
-    for name, (tensor, dtype, shape) in expected.items():
+    for name, (tensor, dtype, shape) in layout_of(views).items():
         check_shape(name, tensor, shape)
         require(
             tensor.dtype == dtype and tensor.is_contiguous() and tensor.device == views.face.device,

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras, orbit
-from gen3d.kernels.cpu.checks import MAX_COUNT, check_count, check_shape
+from gen3d.kernels.cpu.checks import MAX_COUNT, check_count, check_gaussians
 from gen3d.kernels.reference.splats import BLUR, MAX_ALPHA, MIN_ALPHA, NEAR_PLANE, TILE, VIEW_MARGIN, Rendered
 from gen3d.kernels.triton import splats_composite, splats_project
 from gen3d.kernels.triton.checks import check_device
@@ -69,21 +69,9 @@ def probe(device: torch.device) -> None:
 
 
 def _check(parameters: list[Tensor], views: int, screen_grads: Tensor, views_seen: Tensor) -> None:
-    means, quats, scales, opacities, colors = parameters
     check_device("splat", *parameters, screen_grads)
-    check_device("splat", means, views_seen, dtype=None)
-    n = len(means)
-    shapes: dict[str, tuple[Tensor, tuple[int | None, ...]]] = {
-        "means": (means, (n, 3)),
-        "quaternions": (quats, (n, 4)),
-        "scales": (scales, (n, 3)),
-        "opacities": (opacities, (n,)),
-        "colours": (colors, (n, 3) if colors.ndim == 2 else (views, n, 3)),
-        "gradients on the image": (screen_grads, (n,)),
-        "counts of views": (views_seen, (n,)),
-    }
-    for name, (tensor, shape) in shapes.items():
-        check_shape(f"Gaussians' {name}", tensor, shape)
+    check_device("splat", parameters[0], views_seen, dtype=None)
+    check_gaussians(parameters, views, screen_grads, views_seen)
 
 
 def _camera_table(cameras: Cameras, device: torch.device) -> Tensor:
