@@ -28,6 +28,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "prior"): Command(
         "gen3d.cli.train", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),
+    ("train", "refiner"): Command(
+        "gen3d.cli.train", "add_train_refiner_arguments", "run_train_refiner", "train the refiner of decoded fields"
+    ),
     ("train", "view"): Command("gen3d.cli.train", "add_train_view_arguments", "run_train_view", "train the view prior"),
     ("train", "clip"): Command(
         "gen3d.cli.train", "add_train_clip_arguments", "run_train_clip", "train the matching model"

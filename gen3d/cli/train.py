@@ -1,4 +1,4 @@
-"""The commands `gen3d train prior`, `gen3d train view` and `gen3d train clip`.
+"""The commands `gen3d train prior`, `gen3d train refiner`, `gen3d train view` and `gen3d train clip`.
 
 They are light to import: torch is loaded when one runs."""
 
@@ -21,8 +21,10 @@ def add_train_prior_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--initial", type=Path, metavar="FOLDER", help="finished weights to start new trainings from")
     parser.add_argument("--decoder-minutes", type=float, default=25, help="training time of the decoder")
     parser.add_argument("--denoiser-minutes", type=float, default=15, help="training time of the denoiser")
+    parser.add_argument("--refiner-minutes", type=float, default=40, help="training time of the field refiner")
     parser.add_argument("--decoder-steps", type=int, metavar="N", help="step budget instead: same seed, same weights")
     parser.add_argument("--denoiser-steps", type=int, metavar="N", help="step budget instead: same seed, same weights")
+    parser.add_argument("--refiner-steps", type=int, metavar="N", help="step budget instead: same seed, same weights")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -38,11 +40,43 @@ def run_train_prior(args: argparse.Namespace, reporter: Reporter) -> int:
         args.out,
         reporter,
         decoder_budget=Budget(args.decoder_minutes, args.decoder_steps),
+        refiner_budget=Budget(args.refiner_minutes, args.refiner_steps),
         denoiser_budget=Budget(args.denoiser_minutes, args.denoiser_steps),
         seed=args.seed,
         initial=args.initial,
     )
     reporter.note(f"The shape prior was written to {args.out}.")
+    return 0
+
+
+def add_train_refiner_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of 'gen3d corpus build'")
+    parser.add_argument("--prior", type=Path, help="folder of the shape prior's weights (default: the package's own)")
+    parser.add_argument("--checkpoints", type=Path, default=Path("runs/refiner"), help="where to save and resume")
+    parser.add_argument("--out", type=Path, default=Path("gen3d/weights"), help="folder of the finished weights")
+    parser.add_argument(
+        "--minutes", type=float, default=40, help="training time, the encoding of the corpus not included"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="step budget instead: same seed, same weights")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run_train_refiner(args: argparse.Namespace, reporter: Reporter) -> int:
+    """Trains the refiner of a finished shape prior; interrupted, the same command goes on where it stopped."""
+    import torch
+
+    from gen3d.corpus.store import Corpus
+    from gen3d.priors.shape_prior import ShapePrior, save_refiner
+    from gen3d.training.checkpoint import Budget
+    from gen3d.training.train_prior import refine_prior
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    budget = Budget(args.minutes, args.steps)
+    prior = ShapePrior.load(args.prior)
+    refiner = refine_prior(Corpus(args.corpus), args.checkpoints, prior, reporter, budget, args.seed)
+    reporter.note(f"The refiner was written to {save_refiner(refiner, args.out)}.")
     return 0
 
 

@@ -76,12 +76,27 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DecodedField:
-    """What queries need of a batch of codes: coarse grids [B, C, D, H, W] (z, y, x) and tri-planes [B, 3, C, H, W]."""
+    """What queries need of a batch of codes: coarse grids [B, C, D, H, W] (z, y, x) and tri-planes [B, 3, C, H, W].
+
+    refined [B, 4, D, H, W]: signed distances and sRGB colours that a `FieldRefiner` made of the decoded ones; None
+    where there is no refiner.
+    """
 
     distance: Tensor
     color: Tensor
     shape_planes: Tensor
     color_planes: Tensor
+    refined: Tensor | None = None
+
+    def each(self) -> list[DecodedField]:
+        """The fields of the codes, one by one."""
+        fields = []
+        for row in range(len(self.distance)):
+            one = slice(row, row + 1)
+            planes = self.shape_planes[one], self.color_planes[one]
+            refined = None if self.refined is None else self.refined[one]
+            fields.append(DecodedField(self.distance[one], self.color[one], *planes, refined))
+        return fields
 
 
 class FieldDecoder(nn.Module):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gen3d.encoders.minilm import TextEncoder
 from gen3d.errors import Gen3DError
@@ -19,6 +19,7 @@ from gen3d.priors.concepts import Concepts
 from gen3d.priors.decoder import DecodedField, FieldDecoder, sample_volume
 from gen3d.priors.denoiser import CodeDenoiser, sample_codes
 from gen3d.priors.linear_code import LinearCode
+from gen3d.priors.refiner import FieldRefiner
 from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.tensors import check_shapes, load_weights, read_metadata, save_tensors, shapes_of
 
@@ -32,7 +33,25 @@ DECODED_BAND = 0.13
 
 _POINTS_AT_ONCE = 1 << 16
 
+REFINER_FILE = "prior_refiner.safetensors"
+"""The file of the refiner, which a prior may be without: its fields are then as they are decoded."""
+
 TRAINING_FILE, CONCEPTS_FILE = "prior_training.safetensors", "prior_concepts.json"
+
+
+@torch.no_grad()
+def decoded_near(decoder: FieldDecoder, field: DecodedField, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed distances [P] and sRGB colours [P, 3] of the field of one code at `points` [1, P, 3].
+
+    Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
+    """
+    distances = sample_volume(field.distance, points)[0, :, 0]
+    colors = sample_volume(field.color, points)[0].clamp(0.02, 0.98)
+    near = torch.nonzero(distances.abs() < DECODED_BAND)[:, 0]
+    for some in near.split(_POINTS_AT_ONCE):
+        found = decoder.query(field, points[:, some])
+        distances[some], colors[some] = found[0][0], found[1][0]
+    return distances, colors
 
 
 @dataclass(frozen=True)
@@ -65,9 +84,11 @@ class ShapePrior:
         concepts: Concepts,
         training: TrainingObjects,
         text: TextEncoder | None = None,
+        refiner: FieldRefiner | None = None,
     ) -> None:
         self.code, self.decoder, self.denoiser = code.eval(), decoder.eval(), denoiser.eval()
-        for module in (self.decoder, self.denoiser):
+        self.refiner = refiner.eval() if refiner else None
+        for module in self._networks():
             module.requires_grad_(False)
         self.concepts, self.training = concepts, training
         self._text = text
@@ -82,9 +103,12 @@ class ShapePrior:
 
     def to(self, device: torch.device | str) -> ShapePrior:
         """Moves the networks, in place; returns itself. What is only looked up (training objects, concepts) stays."""
-        for module in (self.code, self.decoder, self.denoiser):
+        for module in self._networks():
             module.to(device)
         return self
+
+    def _networks(self) -> list[nn.Module]:
+        return [self.code, self.decoder, self.denoiser, *([self.refiner] if self.refiner else [])]
 
     @property
     def code_size(self) -> int:
@@ -143,9 +167,22 @@ class ShapePrior:
             score -= (self.denoiser(noisy, times, text) - codes).square().mean(1) / draws
         return score
 
+    @torch.no_grad()
     def field(self, codes: Tensor) -> DecodedField:
-        """The decoded field of codes [B, K]; query it with `decoder.query`."""
-        return self.decoder.decode(*self.split(codes.to(self.device)))
+        """The decoded field of codes [B, K], refined where the prior has a refiner."""
+        field = self.decoder.decode(*self.split(codes.to(self.device)))
+        if self.refiner is None:
+            return field
+        return replace(field, refined=torch.cat([self._refined(each) for each in field.each()]))
+
+    def _refined(self, field: DecodedField) -> Tensor:
+        """Distances and colours [1, 4, R, R, R] (z, y, x) of the field of one code, straightened by the refiner."""
+        assert self.refiner is not None
+        size = self.refiner.grid
+        distances, colors = decoded_near(self.decoder, field, cell_centers(size, self.device).view(1, -1, 3))
+        height = ((torch.arange(size, device=self.device) + 0.5) * (2 / size) - 1)[None]
+        cube = (size, size, size)
+        return torch.cat(self.refiner(distances.view(1, 1, *cube), colors.T.reshape(1, 3, *cube), height), 1)
 
     @torch.no_grad()
     def distance_grid(self, codes: Tensor, size: int, field: DecodedField | None = None) -> Tensor:
@@ -156,6 +193,9 @@ class ShapePrior:
         """
         points = cell_centers(size, self.device).view(1, -1, 3)
         field = self.field(codes) if field is None else field
+        if field.refined is not None:
+            distances = sample_volume(field.refined[:, :1], points)[0, :, 0]
+            return distances.view(size, size, size).cpu()
         distances = sample_volume(field.distance, points)[0, :, 0]
         near = distances.abs() < DECODED_BAND
         if bool(near.any()):
@@ -168,6 +208,8 @@ class ShapePrior:
         """sRGB albedo [P, 3] in 0..1 of one code [1, K] at points [P, 3], on the CPU. field: as in `distance_grid`."""
         field = self.field(codes) if field is None else field
         chunks = points.to(self.device).split(_POINTS_AT_ONCE)
+        if field.refined is not None:
+            return torch.cat([sample_volume(field.refined[:, 1:], chunk[None])[0].cpu() for chunk in chunks])
         return torch.cat([self.decoder.query(field, chunk[None])[1][0].cpu() for chunk in chunks])
 
     def nearest_training_object(self, codes: Tensor) -> tuple[str, float]:
@@ -183,11 +225,13 @@ class ShapePrior:
         return best, float(gap[best]) / self.training.spacing
 
     def save(self, folder: Path) -> None:
-        """Writes the five files of the prior; weights in fp16, the linear code in int8 with a scale per column."""
+        """Writes the files of the prior; weights in fp16, the linear code in int8 with a scale per column."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / CODE_FILE, _quantize(self.code.state_dict()), {"sizes": json.dumps(self._sizes())})
         for name, module in ((DECODER_FILE, self.decoder), (DENOISER_FILE, self.denoiser)):
-            save_tensors(folder / name, {key: value.half() for key, value in module.state_dict().items()})
+            save_tensors(folder / name, _to_half(module.state_dict()))
+        if self.refiner:
+            save_refiner(self.refiner, folder)
         tensors = {"codes": self.training.codes.half(), "concepts": self.concepts.features.half()}
         metadata = {"names": json.dumps(self.training.names), "spacing": str(self.training.spacing)}
         save_tensors(folder / TRAINING_FILE, tensors, metadata)
@@ -221,6 +265,9 @@ class ShapePrior:
             weights = load_weights(folder / DENOISER_FILE, shapes_of(denoiser.state_dict()))
             denoiser.load_state_dict(_to_float(weights), assign=True)
             decoder = FieldDecoder.of_state(code, _to_float(load_weights(folder / DECODER_FILE)))
+            refiner = None
+            if (path := folder / REFINER_FILE).is_file():
+                refiner = FieldRefiner.of_state(_to_float(load_weights(path)), int(read_metadata(path)["grid"]))
             tensors, metadata = load_weights(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
             training = TrainingObjects(
                 tensors["codes"].float(), json.loads(metadata["names"]), float(metadata["spacing"])
@@ -228,7 +275,17 @@ class ShapePrior:
             concepts = Concepts.load(folder / CONCEPTS_FILE, tensors["concepts"].float())
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise Gen3DError(f"The shape prior in '{folder}' does not fit this version of gen3d: {error}") from error
-        return ShapePrior(code, decoder, denoiser, concepts, training).to(device)
+        return ShapePrior(code, decoder, denoiser, concepts, training, refiner=refiner).to(device)
+
+
+def save_refiner(refiner: FieldRefiner, folder: Path) -> Path:
+    """Writes the refiner's file, in fp16, beside the prior's others in `folder`; returns its path."""
+    save_tensors(folder / REFINER_FILE, _to_half(refiner.state_dict()), {"grid": str(refiner.grid)})
+    return folder / REFINER_FILE
+
+
+def _to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.half() for name, value in state.items()}
 
 
 def _to_float(state: dict[str, Tensor]) -> dict[str, Tensor]:

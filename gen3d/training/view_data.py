@@ -52,7 +52,8 @@ def encode_object(prior: ShapePrior, corpus: Corpus, index: int) -> Tensor:
 @torch.no_grad()
 def coarse_views(prior: ShapePrior, code: Tensor, cameras: Cameras, grid: int = COARSE_GRID) -> Tensor:
     """Lit premultiplied RGBA views [V, H, W, 4] of the field that `code` [1, K] decodes to; empty if it is."""
-    distances = prior.distance_grid(code, grid).numpy()
+    field = prior.field(code)
+    distances = prior.distance_grid(code, grid, field).numpy()
     if not (distances < 0).any():
         return torch.zeros(len(cameras), cameras.height, cameras.width, 4)
     closed = np.pad(-distances, 1, constant_values=-TRUNCATION)
@@ -60,7 +61,7 @@ def coarse_views(prior: ShapePrior, code: Tensor, cameras: Cameras, grid: int = 
     # Marching cubes winds its triangles for z, y, x seen as a right-handed frame: in x, y, z they face outwards.
     vertices = torch.from_numpy(((indices - 0.5) * 2 / grid - 1)[:, ::-1].copy()).float()
     faces = torch.from_numpy(triangles.copy()).int()
-    albedo = prior.decoder.query(prior.field(code), vertices[None])[1][0]
+    albedo = prior.albedo_at(code, vertices, field)
     lit = (albedo * studio_shading(vertex_normals(vertices, faces))).clamp(0, 1)
     return torch.cat(render_mesh(vertices, faces, lit, cameras), -1)
 
@@ -176,9 +177,9 @@ def prepare_pairs(
 
 
 def fingerprint(corpus: Corpus, prior: ShapePrior) -> str:
-    """Twelve hexadecimal digits that change with the corpus' objects and with the prior's code and decoder."""
+    """Twelve hexadecimal digits that change with the corpus' objects and with what the prior's codes decode to."""
     digest = hashlib.sha256((corpus.folder / "objects.json").read_bytes())
-    for module in (prior.code, prior.decoder):
+    for module in (prior.code, prior.decoder, *([prior.refiner] if prior.refiner else [])):
         for value in module.state_dict().values():
             digest.update(np.ascontiguousarray(value.numpy()).tobytes())
     return digest.hexdigest()[:12]

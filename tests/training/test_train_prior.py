@@ -105,11 +105,12 @@ def test_training_writes_a_prior_that_loads_and_draws(corpus: Corpus, tmp_path: 
                 steps.append(dict(values))
 
     checkpoints = tmp_path / "checkpoints"
-    arguments = dict(decoder_budget=Budget(steps=10), denoiser_budget=Budget(steps=20))
+    arguments = dict(decoder_budget=Budget(steps=10), denoiser_budget=Budget(steps=20), refiner_budget=Budget(steps=2))
     train_prior(corpus, checkpoints, tmp_path / "weights", Watcher(), **arguments)
     assert steps, "no progress was reported"
     prior = ShapePrior.load(tmp_path / "weights")
     assert prior.training.names == ["box", "ball", "pole"]
+    assert prior.refiner is not None
     features = prior.text.encode(["a red ball"])[0]
     assert prior.concepts.check("a red ball", features) is None
     codes = prior.sample(features, 2, torch.Generator().manual_seed(0), steps=8)
@@ -122,6 +123,7 @@ def test_training_writes_a_prior_that_loads_and_draws(corpus: Corpus, tmp_path: 
     arguments |= dict(decoder_budget=Budget(steps=1), denoiser_budget=Budget(steps=1), initial=tmp_path / "weights")
     further = train_prior(corpus, tmp_path / "new", tmp_path / "further", LogReporter(), **arguments)
     assert torch.equal(further.code.shape_basis, prior.code.shape_basis)
+    assert further.refiner is not None
     start, end, fresh = (
         torch.nn.utils.parameters_to_vector(decoder.parameters())
         for decoder in (prior.decoder, further.decoder, FieldDecoder(prior.code))
