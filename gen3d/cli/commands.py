@@ -25,6 +25,9 @@ class Command:
 
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "build"): Command("gen3d.cli.corpus", "add_build_arguments", "run_build", "make the corpus"),
+    ("corpus", "caption"): Command(
+        "gen3d.cli.corpus", "add_caption_arguments", "run_caption", "tag and caption a built corpus again"
+    ),
     ("train", "prior"): Command(
         "gen3d.cli.train", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),

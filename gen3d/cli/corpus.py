@@ -1,4 +1,4 @@
-"""The command `gen3d corpus build`."""
+"""The commands `gen3d corpus build` and `gen3d corpus caption`."""
 
 from __future__ import annotations
 
@@ -36,4 +36,32 @@ def run_build(args: argparse.Namespace, reporter: Any) -> int:
     for failure in failures:
         reporter.warn(failure)
     reporter.note(f"The corpus in {args.out} holds {count} objects; {len(failures)} were left out.")
+    return 0
+
+
+def add_caption_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder of 'gen3d corpus build'")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help="sources of the corpus, to take their names and captions anew"
+    )
+
+
+def run_caption(args: argparse.Namespace, reporter: Any) -> int:
+    """Makes the tags and captions of a built corpus again; its arrays stay as they are. Exit code 0."""
+    from gen3d.corpus.describe import describe_corpus
+    from gen3d.runtime.files import user_path
+
+    reporter.stage("describing the corpus")
+    done = describe_corpus(
+        user_path(args.corpus),
+        [user_path(source) for source in args.sources],
+        progress=lambda done, total: reporter.step(done, total, {}),
+    )
+    for failure in done.failures:
+        reporter.warn(failure)
+    tagged = ", ".join(f"{count} {tag}" for tag, count in done.tagged.items() if count) or "none with a tag"
+    reporter.note(
+        f"{args.corpus}: {done.captions} different captions of {done.objects} objects, of which {done.training} train; "
+        f"{tagged}, {done.duplicates} nearly the same as another."
+    )
     return 0
