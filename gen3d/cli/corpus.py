@@ -8,7 +8,8 @@ from typing import Any
 
 from gen3d.cli.parsing import check_range
 
-SOURCES_HELP = """furniture libraries (.deb, .sh3f, folder), 0 A.D. (0ad-data .deb, public.zip, folder), parametric:N or
+SOURCES_HELP = """furniture libraries (.deb, .sh3f, folder), 0 A.D. (0ad-data .deb, public.zip, folder), a folder of
+.glb, .obj and .ply models with captions (CSV, JSON, file names; Objaverse, ShapeNet, Toys4k), parametric:N or
 primitives:N"""
 
 
