@@ -21,17 +21,17 @@ def broader(names: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     # A later name may be that of another thing: an exercise bike is also called a bike, and is no vehicle.
-    waiting = next(([name] for name in names if name in _table() or _kinds_of(name)), [])
+    waiting = next(([name] for name in names if name in _table() or kinds_right_above(name)), [])
     for name in waiting:  # it grows while it is read
-        for kind in _kinds_of(name):
+        for kind in kinds_right_above(name):
             if kind not in found:
                 found[kind] = None
                 waiting.append(kind)
     return [kind for kind in found if kind not in names]
 
 
-def _kinds_of(name: str) -> tuple[str, ...]:
-    """The words right above a name: those of its longest end that the table has."""
+def kinds_right_above(name: str) -> tuple[str, ...]:
+    """The broader words right above a name: those of its longest end that the table has."""
     head = name
     for joint in (" with ", " of ", " in ", " on "):
         head = head.partition(joint)[0] if name not in _table() else head
@@ -50,3 +50,18 @@ def _table() -> dict[str, tuple[str, ...]]:
         for name in phrases(text):
             table[name] = (*table.get(name, ()), *([kind] if kind else []))
     return table
+
+
+SMALL = 14
+"""The most names of a kind that says much of them."""
+
+
+def small_kinds_of(name: str) -> list[str]:
+    """The broader words right above a name that have few names below them."""
+    table = package_yaml("kinds.yaml")
+    return [kind for kind in kinds_right_above(name) if len(phrases(table[kind])) <= SMALL]
+
+
+def are_alike(one: str, other: str) -> bool:
+    """Whether two names are of one small kind, as a canoe and a sailboat are of the boats."""
+    return bool(set(small_kinds_of(one)) & set(kinds_right_above(other)))
