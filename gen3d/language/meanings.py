@@ -39,7 +39,7 @@ _JOINTS = r" (?:with|of|in|on|for|without) "
 """What follows these in a name is not what it names: a chair with a cushion is a chair."""
 
 _NATURAL = ("organism", "food", "produce")
-_ANYONE = ("person", "man", "woman")
+_ANYONE = ("person", "man", "woman", "boy", "girl", "child", "baby")
 
 
 class Near(NamedTuple):
@@ -207,7 +207,7 @@ def _value(tree: Senses, asked: int, sense: int, name: str, rank: int, extra: in
     if sense in tree.ancestors(asked) and not extra:
         value = max(value, KIND)
     # There are so many kinds of people that two of them say little of each other; a smith is drawn as a man.
-    if not rank and name in _ANYONE and tree.person in tree.ancestors(asked):
+    if not rank and name in _ANYONE[:3] and tree.person in tree.ancestors(asked):
         value = max(value, KIND - 0.01 * _ANYONE.index(name) - 0.01)
     return value * (1 - 0.05 * rank)
 
@@ -237,7 +237,10 @@ def _senses_of_name(tree: Senses, name: str) -> tuple[list[int], int]:
     if attribute_kind(name):
         return [], 0
     extra = max(len(re.split(_JOINTS, name)[0].split()) - len(end.split()), 0)
-    found = [one for one in found if not tree.is_a(one, "person")] or found
+    things = [one for one in found if not tree.is_a(one, "person")]
+    if extra and not things and end not in _ANYONE:
+        return [], 0  # a sandwich maker and a DVD player are no people
+    found = things or found
     if extra:
         found = [one for one in found if tree.is_a(one, "artifact")] or found
     return found, extra

@@ -63,6 +63,9 @@ class Understood:
 VERY_NEAR = 0.85
 """Similarity in meaning from which a name stands for a thing of which `stands_for.yaml` says that few names will do."""
 
+NAMESAKE = 0.9
+"""Similarity in meaning from which two names that share a word are no mere namesakes."""
+
 OFFERED = 3
 """Names that are offered where nothing is near."""
 
@@ -136,12 +139,15 @@ def choose(thing: Thing, known: PhraseTable[str], concepts: Concepts, encode: En
         for name in _stand_ins().get(words, ()):
             if name in known:
                 return Choice(name, words, False)
-    by_meaning = nearest(thing.name, concepts.names, 1)
-    if by_meaning:
-        hopeless = any(without_accents(words) in _hopeless() for words in _suffixes(thing))
-        near = by_meaning[0].similarity >= VERY_NEAR if hopeless else is_near(thing.name, by_meaning[0])
-        return Choice(by_meaning[0].name, thing.name, False) if near else None
-    return _nearest(thing, concepts, encode)
+    by_meaning = nearest(thing.name, concepts.names, CANDIDATES)
+    if not by_meaning:
+        return _nearest(thing, concepts, encode)
+    least = VERY_NEAR if any(without_accents(words) in _hopeless() for words in _suffixes(thing)) else 0.0
+    for found in by_meaning:
+        alike = found.similarity < NAMESAKE and is_namesake(thing.name, found.name)
+        if not alike and found.similarity >= least and is_near(thing.name, found):
+            return Choice(found.name, thing.name, False)
+    return None
 
 
 def near_names(asked: str, names: Sequence[str], concepts: Concepts, encode: Encode) -> list[str]:
