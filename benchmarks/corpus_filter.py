@@ -108,11 +108,31 @@ def main() -> None:
     report("wrong captions, by the encoders alone", np.mean(fits, 0)[~junk], wrong[~junk])
     report("wrong captions, by the linear map", learned[~junk], wrong[~junk])
     report("wrong captions, by both", (np.mean(fits, 0) + learned)[~junk], wrong[~junk])
+    called = [nouns[label] for label in labels]
+    own = [set(job.nouns) if not is_wrong else {name} for job, is_wrong, name in zip(jobs, wrong, called, strict=True)]
+    votes = agreement(np.concatenate(images, 1)[~junk], [own[index] for index in np.flatnonzero(~junk)])
+    report("wrong captions, by the names of neighbours", votes, wrong[~junk])
+    report("wrong captions, by neighbours and both", votes + (np.mean(fits, 0) + learned)[~junk], wrong[~junk])
     # Junk is far from every object: the cosine of its nearest neighbours tells.
     unit = np.concatenate(images, 1)
     unit = unit - unit.mean(0)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     report("junk, by nearest neighbours", -neighbours_share(unit, both[labels]), junk)
+
+
+def agreement(images: np.ndarray, called: list[set[str]], count: int = 8) -> np.ndarray:
+    """Share of an object's nearest neighbours, weighted by how near they are, that share a name with it, [N]."""
+    unit = images - images.mean(0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    nearest = np.argsort(-cosine, 1)[:, :count]
+    scores = np.zeros(len(images))
+    for index, row in enumerate(nearest):
+        weights = np.exp(8 * cosine[index, row])
+        shared = np.array([bool(called[index] & called[other]) for other in row])
+        scores[index] = float((weights * shared).sum() / weights.sum())
+    return scores
 
 
 def neighbours_share(unit: np.ndarray, names: np.ndarray, count: int = 5) -> np.ndarray:

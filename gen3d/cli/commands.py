@@ -28,6 +28,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "caption"): Command(
         "gen3d.cli.corpus", "add_caption_arguments", "run_caption", "tag and caption a built corpus again"
     ),
+    ("corpus", "sheet"): Command(
+        "gen3d.cli.corpus", "add_sheet_arguments", "run_sheet", "draw objects of sources to look at"
+    ),
     ("train", "prior"): Command(
         "gen3d.cli.train", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),

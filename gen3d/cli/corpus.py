@@ -1,4 +1,4 @@
-"""The commands `gen3d corpus build` and `gen3d corpus caption`."""
+"""The commands `gen3d corpus build`, `caption` and `sheet`."""
 
 from __future__ import annotations
 
@@ -65,4 +65,41 @@ def run_caption(args: argparse.Namespace, reporter: Any) -> int:
         f"{args.corpus}: {done.captions} different captions of {done.objects} objects, of which {done.training} train; "
         f"{tagged}, {done.duplicates} nearly the same as another."
     )
+    return 0
+
+
+def add_sheet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="picture (default: sheet.png)")
+    parser.add_argument("--count", type=int, default=60, help="objects, drawn by lot (default: 60)")
+    parser.add_argument("--names", nargs="*", default=[], metavar="NAME", help="only objects that are called so")
+    parser.add_argument("--seed", type=int, default=0, help="of the lot (default: 0)")
+
+
+def run_sheet(args: argparse.Namespace, reporter: Any) -> int:
+    """Draws objects of sources from four sides with their names; those that cannot be drawn are named. Exit code 0."""
+    check_range("count", args.count, 1, 2000)
+    import random
+    import tempfile
+
+    from gen3d.corpus.sheet import draw_sheet
+    from gen3d.corpus.sources import read_sources
+    from gen3d.errors import UsageError
+    from gen3d.runtime.files import user_path
+
+    if args.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"The sheet '{args.out}' is a picture: its name has to end in .png, .jpg or .webp.")
+    reporter.stage("reading the sources")
+    with tempfile.TemporaryDirectory() as scratch:
+        found = read_sources([user_path(source) for source in args.sources], Path(scratch))
+        jobs = [job for job in found.jobs if not args.names or set(args.names) & set(job.nouns)]
+        if not jobs:
+            raise UsageError(f"No object of the sources is called {' or '.join(args.names)}.")
+        drawn = sorted(random.Random(args.seed).sample(jobs, min(args.count, len(jobs))), key=lambda job: job.category)
+        reporter.stage("drawing")
+        failures = [*found.failures, *draw_sheet(drawn, user_path(args.out))]
+    for failure in failures:
+        reporter.warn(failure)
+    names = len({job.nouns[0] for job in jobs if job.nouns})
+    reporter.note(f"{args.out}: {len(drawn)} of {len(jobs)} objects, which have {names} different names.")
     return 0

@@ -27,6 +27,7 @@ commands:
   names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
   corpus caption  tag and caption a built corpus again
+  corpus sheet    draw objects of sources to look at
   train prior     train the shape prior
   train view      train the view prior
   train clip      train the matching model that scores results
