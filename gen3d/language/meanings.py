@@ -29,10 +29,12 @@ MODIFIED, TOY = 0.03, 0.15
 KIND = 0.8
 """The least similarity of a name and a kind of it."""
 
-NEAR_NATURAL, NEAR_MADE = 0.5, 0.6
-"""Least similarity at which a name stands for an animal, a plant or food, and for anything else."""
+NEAR_NATURAL, NEAR_MADE = 0.54, 0.65
+"""Least similarity at which a name stands for an animal, a plant or food, and for anything else. Of the 1,478 things of
+`stands_for.yaml` 67 % then have a near name of the packaged prior, and of the 332 for which none will do 32 %.
+"""
 
-ALIKE = 0.68
+ALIKE = 0.72
 """The similarity of two names of one small kind."""
 
 _JOINTS = r" (?:with|of|in|on|for|without) "
