@@ -25,6 +25,12 @@ class Command:
 
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "build"): Command("gen3d.cli.corpus", "add_build_arguments", "run_build", "make the corpus"),
+    ("corpus", "caption"): Command(
+        "gen3d.cli.corpus", "add_caption_arguments", "run_caption", "tag and caption a built corpus again"
+    ),
+    ("corpus", "sheet"): Command(
+        "gen3d.cli.corpus", "add_sheet_arguments", "run_sheet", "draw objects of sources to look at"
+    ),
     ("train", "prior"): Command(
         "gen3d.cli.train", "add_train_prior_arguments", "run_train_prior", "train the shape prior"
     ),
@@ -35,6 +41,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "clip"): Command(
         "gen3d.cli.train", "add_train_clip_arguments", "run_train_clip", "train the matching model"
     ),
+    ("names",): Command("gen3d.cli.names", "add_names_arguments", "run_names", "list what the packaged prior knows"),
     ("convert",): Command(
         "gen3d.cli.convert", "add_convert_arguments", "run_convert", "turn splats into a mesh, a mesh into splats"
     ),

@@ -24,7 +24,10 @@ commands:
   convert IN OUT  splats to a mesh, a mesh to splats, and between formats
   render ASSET    a contact sheet and a turntable video of a file
   evaluate        measure how well results match their prompts
+  names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
+  corpus caption  tag and caption a built corpus again
+  corpus sheet    draw objects of sources to look at
   train prior     train the shape prior
   train view      train the view prior
   train clip      train the matching model that scores results

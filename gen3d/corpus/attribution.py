@@ -13,7 +13,7 @@ def write_attribution(path: Path, records: list[ObjectRecord]) -> None:
     """Writes a Markdown file that names every creator, licence and object that trained a model."""
     works: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
-        if not record.held_out:
+        if record.trains:
             works[(record.license or "unknown", record.creator or "unknown")].append(record.name)
     lines = [
         "# Attribution",
@@ -21,7 +21,7 @@ def write_attribution(path: Path, records: list[ObjectRecord]) -> None:
         "The models in this folder were trained on the 3D objects below, normalised, sampled, recoloured and rendered.",
         "",
     ]
-    share_alike = sorted({record.license for record in records if record.share_alike and not record.held_out})
+    share_alike = sorted({record.license for record in records if record.share_alike and record.trains})
     if share_alike:
         lines += [
             f"Objects under {', '.join(share_alike)} are among them, so the models are given under CC-BY-SA 4.0.",

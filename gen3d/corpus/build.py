@@ -1,7 +1,7 @@
 """`gen3d corpus build`: the objects of all sources become a normalised, captioned, multi-view corpus.
 
 Every object is first written to a shard of its own, so an interrupted build goes on where it stopped; the shards are
-then merged into the arrays that `gen3d.corpus.store` describes.
+then merged into the arrays that `gen3d.corpus.store` describes, and `gen3d.corpus.describe` tags and captions them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gen3d.corpus.attribution import write_attribution
+from gen3d.corpus.describe import bare_record, describe_corpus
 from gen3d.corpus.fields import TRUNCATION, object_field
 from gen3d.corpus.meshes import normalize
-from gen3d.corpus.quality import descriptor, near_duplicates, quality_tags
 from gen3d.corpus.render import render_object, view_angles
 from gen3d.corpus.sources import ObjectJob, read_sources
 from gen3d.corpus.split import is_held_out
@@ -80,10 +79,9 @@ def build_corpus(
     if not records:
         names = " or ".join(f"'{source}'" for source in sources)
         raise Gen3DError(f"Not one object of {names} could be read: {failures[0] if failures else 'it is empty'}")
-    _mark_duplicates(records, paths)
     _merge(paths, folder)
     write_records(folder, records)
-    write_attribution(folder / "ATTRIBUTION.md", records)
+    describe_corpus(folder)
     return len(records), failures
 
 
@@ -168,37 +166,13 @@ def _sampled(job: ObjectJob, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def _record(job: ObjectJob, shard: Path) -> ObjectRecord:
     with np.load(shard, allow_pickle=False) as data:
-        colors = captions.dominant_colors(data["surface_rgb"] / 255.0)
-        area = float(data["area"])
-        material_names = [str(name) for name in data["materials"]]
-        tags = quality_tags(data["grid"], data["views"], data["surface_rgb"])
-    parts, nouns = job.caption_parts, job.nouns
-    lines, materials = list(parts.exact), []
-    if parts.templated:
-        materials = captions.material_words(material_names, [])
-        lines += captions.object_captions(nouns, job.category, parts.tags, colors, materials)
-    return ObjectRecord(
-        id=job.id, name=job.name, nouns=nouns, category=job.category, captions=list(dict.fromkeys(lines)),
-        source=job.source, license=job.license, creator=job.creator, held_out=is_held_out(job.id),
-        evaluate=job.evaluate, area=area, colors=colors, materials=materials, tags=tags,
-    )  # fmt: skip
-
-
-def _mark_duplicates(records: list[ObjectRecord], shards: list[Path]) -> None:
-    """Says of each object that looks nearly like an earlier one, and is called the same, which that is.
-
-    Objects of other names are other things: two boxes may be a fridge and a wardrobe.
-    """
-    descriptors = []
-    for path in shards:
-        with np.load(path, allow_pickle=False) as data:
-            descriptors.append(descriptor(data["grid"], data["views"]))
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for index, record in enumerate(records):
-        groups.setdefault(tuple(record.nouns[:1]), []).append(index)
-    for rows in groups.values():
-        for first, later in near_duplicates(np.stack([descriptors[row] for row in rows])):
-            records[rows[later]].duplicate_of = records[rows[first]].id
+        return bare_record(
+            job,
+            held_out=is_held_out(job.id),
+            area=float(data["area"]),
+            colors=captions.dominant_colors(data["surface_rgb"] / 255.0),
+            material_names=[str(name) for name in data["materials"]],
+        )
 
 
 def _merge(shards: list[Path], folder: Path) -> None:

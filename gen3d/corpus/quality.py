@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-BROKEN, NOT_SINGLE, UNTEXTURED = "broken", "not single", "untextured"
-TAGS = (BROKEN, NOT_SINGLE, UNTEXTURED)
+from gen3d.language.english import is_plural
+
+BROKEN, NOT_SINGLE, UNTEXTURED, TRANSPARENT, SCENE = "broken", "not single", "untextured", "transparent", "scene"
+TAGS = (BROKEN, NOT_SINGLE, UNTEXTURED, TRANSPARENT, SCENE)
 
 LEAST_COVERAGE = 0.01
 """Share of a view's pixels that the object covers at least, on average, unless it is broken."""
 
 LEAST_PIECE = 0.2
-"""Share of the volume of the largest piece from which another piece counts as an object beside it."""
+"""Share of the largest piece from which another piece counts as an object beside it."""
+
+SCENE_PIECES, LEAST_SCENE_PIECE = 5, 0.04
+"""How many pieces, each of at least that share of the largest, make a scene."""
 
 ONE_COLOR = 4.0
 """Largest standard deviation of a colour channel (of 255) over the surface of an object without a texture."""
@@ -22,25 +28,93 @@ ONE_COLOR = 4.0
 _COARSE = 10
 """Cells along an axis in which two shapes are compared."""
 
+_COLORFUL = frozenset({"animal", "person", "plant", "food", "fruit", "bird", "fish", "tree", "flower", "insect"})
+"""Kinds whose looks are their colours: one in the plain grey of a model without materials would teach a wrong one."""
 
-def quality_tags(grid: np.ndarray, views: np.ndarray, surface_rgb: np.ndarray) -> list[str]:
-    """The faults (of `TAGS`) of an object.
+_PLAIN = ("gray", "white")
+"""Colours that a model without materials is given."""
 
-    grid: signed distances [G, G, G], negative inside, of any scale. views: RGBA uint8 [V, H, W, 4]. surface_rgb:
-    uint8 [S, 3].
+_GENERATED = ("primitives",)
+"""Categories whose objects are several bodies on purpose."""
+
+_SCENE_NAME = re.compile(
+    r"\b(scene|diorama|interior|landscape|terrain|environment|city|town|village|island|room|parking space|crossing"
+    r"|sidewalk|street|garden|park|playground|crosswalk|rails|road marking|army|camp|battlefield)$"
+)
+"""What the names of places end in, which are no objects."""
+
+
+def quality_tags(
+    grid: np.ndarray, views: np.ndarray, surface_rgb: np.ndarray, surface: np.ndarray | None = None
+) -> list[str]:
+    """The faults (of `TAGS`) that are seen in the arrays of an object.
+
+    grid: signed distances [G, G, G] (z, y, x) over the cube of -1 to 1, negative inside, of any scale. views: RGBA
+    uint8 [V, H, W, 4]. surface_rgb: uint8 [S, 3]. surface: points [S, 3], which join what is too thin for the grid.
     """
     tags = []
     solid = grid <= 0
     if views[..., 3].mean() / 255 < LEAST_COVERAGE or not solid.any():
         tags.append(BROKEN)
-    # One cell of air between two parts, such as a lid and its pot, makes no second object.
-    pieces, count = ndimage.label(ndimage.binary_dilation(solid))
-    sizes = np.bincount(pieces[solid].ravel(), minlength=count + 1)[1:]
-    if (sizes >= LEAST_PIECE * max(sizes.max(initial=0), 1)).sum() > 1:
+    sizes = _piece_sizes(solid, surface)
+    largest = max(sizes.max(initial=0), 1)
+    if (sizes >= LEAST_PIECE * largest).sum() > 1:
         tags.append(NOT_SINGLE)
+    if (sizes >= LEAST_SCENE_PIECE * largest).sum() >= SCENE_PIECES:
+        tags.append(SCENE)
     if surface_rgb.astype(np.float32).std(0).max() < ONE_COLOR:
         tags.append(UNTEXTURED)
     return tags
+
+
+def name_tags(nouns: Sequence[str], materials: Sequence[str]) -> list[str]:
+    """The tags that what an object is called, and what it is made of (`language.materials`), speak for.
+
+    A thing of glass is drawn opaque, so it is tagged "transparent"; a place is a "scene".
+    """
+    tags = []
+    first = nouns[0] if nouns else ""
+    glass = re.search(r"\b(glass|glasses|aquarium|window|greenhouse)$", first) and "eyeglasses" not in nouns
+    if glass or list(materials) == ["glass"] or first.startswith("glass "):
+        tags.append(TRANSPARENT)
+    if _SCENE_NAME.search(first):
+        tags.append(SCENE)
+    return tags
+
+
+def unfit_tags(tags: Sequence[str], nouns: Sequence[str], category: str, color: str = "") -> list[str]:
+    """Those of an object's tags that keep it from training.
+
+    Several pieces are right where the name says so ("slippers", "bowl of apples"). One colour is wrong where the looks
+    are the colours and it is that of a model without materials; color: the word for the object's main colour, "" where
+    it is known to be right. What is transparent has the right shape, and is trained.
+    """
+    if category in _GENERATED:
+        return [tag for tag in tags if tag == BROKEN]
+    unfit = [tag for tag in tags if tag in (BROKEN, SCENE)]
+    if NOT_SINGLE in tags and not _is_several(nouns):
+        unfit.append(NOT_SINGLE)
+    if UNTEXTURED in tags and color in _PLAIN and _COLORFUL.intersection(nouns):
+        unfit.append(UNTEXTURED)
+    return unfit
+
+
+def _piece_sizes(solid: np.ndarray, surface: np.ndarray | None) -> np.ndarray:
+    """Cells of each piece of an object; cells that touch, at a corner too, are of one piece."""
+    filled = solid
+    if surface is not None:
+        size = solid.shape[0]
+        cells = np.clip(((surface.astype(np.float32) + 1) * (size / 2)).astype(np.int64), 0, size - 1)
+        filled = solid.copy()
+        filled[cells[:, 2], cells[:, 1], cells[:, 0]] = True
+    # One cell of air between two parts, such as a lid and its pot, makes no second object.
+    pieces, count = ndimage.label(ndimage.binary_dilation(filled))
+    return np.bincount(pieces[filled].ravel(), minlength=count + 1)[1:]
+
+
+def _is_several(nouns: Sequence[str]) -> bool:
+    """Whether the first names speak of more things than one."""
+    return any(is_plural(noun.split()[-1]) or re.search(r"\b(of|and|with|set|pair|pack)\b", noun) for noun in nouns[:2])
 
 
 def descriptor(grid: np.ndarray, views: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ class Source(Protocol):
         ...
 
 
-SOURCES = ("primitive_source", "parametric_source", "zeroad", "furniture")
+SOURCES = ("primitive_source", "parametric_source", "zeroad", "folder", "furniture")
 """The modules of `gen3d.corpus` that read a kind of source each; the first that recognises a source reads it."""
 
 
@@ -145,7 +145,8 @@ def _reader_of(source: str) -> Source:
     if Path(source).exists():
         raise UsageError(
             f"The corpus source '{source}' is none that is known: give a .sh3f furniture library, a folder or a Debian "
-            "package of them, 0 A.D.'s public.zip or 0ad-data package, 'primitives:N' or 'parametric:N'."
+            "package of them, a folder of .glb, .obj and .ply models, 0 A.D.'s public.zip or 0ad-data package, "
+            "'primitives:N' or 'parametric:N'."
         )
     raise UsageError(
         f"The corpus source '{source}' does not exist; give a file, a folder, 'primitives:N' or 'parametric:N'."

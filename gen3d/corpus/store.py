@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gen3d.corpus.quality import unfit_tags
 from gen3d.errors import UsageError
 
 
@@ -44,6 +45,22 @@ class ObjectRecord:
     """Faults that are seen in its arrays (`gen3d.corpus.quality.TAGS`)."""
     duplicate_of: str = ""
     """Identifier of an earlier object of the corpus that looks nearly the same."""
+    kinds: list[str] = field(default_factory=list)
+    """The broader words at the end of `nouns` that were added to those of the source."""
+    said: list[str] | None = None
+    """Whole captions as the source gave them, from which `captions` are made; None in an older corpus."""
+    keywords: str = ""
+    """Further words of the source, separated by commas."""
+    templated: bool = True
+    """Whether the nouns are put into sentences with colours and materials, see `sources.CaptionParts`."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model may be trained on the object: it is not held out, has no fault that would teach what is
+        wrong, and is not nearly the same as an earlier one.
+        """
+        color = self.colors[0][0] if self.templated and self.colors else ""
+        return not (self.held_out or self.duplicate_of or unfit_tags(self.tags, self.nouns, self.category, color))
 
     @property
     def share_alike(self) -> bool:
@@ -82,8 +99,8 @@ class Corpus:
         return array
 
     def training_indices(self) -> np.ndarray:
-        """Indices of the objects that may train a model."""
-        return np.array([i for i, record in enumerate(self.records) if not record.held_out])
+        """Indices of the objects that may train a model, see `ObjectRecord.trains`."""
+        return np.array([i for i, record in enumerate(self.records) if record.trains], np.int64)
 
 
 def write_records(folder: Path, records: list[ObjectRecord]) -> None:

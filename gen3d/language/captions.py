@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from gen3d.language.colors import COLORS, dominant_colors, nearest_color
+from gen3d.language.kinds import UNCOUNTED
 from gen3d.language.lexicon import (
     clean_name,
     held_out_pairs,
@@ -89,15 +90,22 @@ _EMPTY_TAGS = {
 }
 _PEOPLE = {"person", "child", "man", "woman"}
 _LIVING = _PEOPLE | {"animal", "bird", "tree", "plant", "plants", "flowers", "bush", "shrub"}
-_MASS = _words(
-    "bread butter sushi fruit firewood money bamboo milk soap pavement salad meat luggage tape chess luck pottery "
-    "football rice"
+_MASS = (
+    _words(
+        "bread butter sushi fruit firewood money bamboo milk soap pavement salad meat luggage tape chess luck pottery "
+        "football rice armor cattle equipment goods"
+    )
+    | UNCOUNTED
 )
 _SINGULAR_IN_S = {"chess", "tennis", "lens", "canvas"}
 
 
 def with_article(noun: str) -> str:
-    """The noun phrase with its indefinite article: "an armchair"; plurals and substances take none."""
+    """The noun phrase with its indefinite article: "an armchair"; plurals and substances take none, but "a piece of
+    furniture" does.
+    """
+    if noun in ("furniture", "clothing", "cutlery", "tableware"):
+        return f"a piece of {noun}"
     head = re.split(r" (?:of|with|in|on|under|for|without|lying|holding|made) ", f"{noun} ")[0].split()[-1]
     plural = head.endswith("s") and not head.endswith(("ss", "us", "is")) and head not in _SINGULAR_IN_S
     if plural or head in _MASS:
@@ -143,7 +151,7 @@ def object_captions(
     """
     if not names:
         return []
-    best, general = names[0], names[-1]
+    best = names[0]
     lines = list(names)
     lines += [with_article(name) for name in names]
     lines.append(f"a 3d model of {with_article(best)}")
@@ -152,7 +160,7 @@ def object_captions(
     room = category.lower()
     if room in _ROOMS:
         lines.append(f"{best}, {room}")
-    lines += _tag_captions(best, general, tags)
+    lines += _tag_captions(names, tags)
     return [line for line in dict.fromkeys(lines) if is_caption(line)]
 
 
@@ -206,7 +214,7 @@ def _material_captions(names: Sequence[str], category: str, materials: Sequence[
     return [f"{with_article(best)} made of {made_of[0]} and {made_of[1]}"] if len(made_of) > 1 else []
 
 
-def _tag_captions(best: str, general: str, tags: str) -> list[str]:
+def _tag_captions(names: Sequence[str], tags: str) -> list[str]:
     words = [clean_name(tag) for tag in tags.split(",")]
-    words = [word for word in dict.fromkeys(words) if word and word not in _EMPTY_TAGS and word not in (best, general)]
-    return [", ".join([best, *words[:3]])] if words else []
+    words = [word for word in dict.fromkeys(words) if word and word not in _EMPTY_TAGS and word not in names]
+    return [", ".join([names[0], *words[:3]])] if words else []

@@ -2,8 +2,9 @@
 
 A prior that was trained on some hundred names is asked for all others, too. Asked for a "corgi" by that word it draws
 what lies near the word in its text encoder, which may be a cat. Here the thing is looked up: among the names it knows,
-in a table of what can stand for what (`language/stands_for.yaml`), and at last among the names near in the text
-encoder. What is found is what is drawn, by that name; where nothing is found, that is said.
+in a table of what can stand for what (`language/stands_for.yaml`), and at last among the names near in meaning: in a
+tree of word senses (`language/meanings.py`), or, for words that it lacks, in the text encoder. What is found is what is
+drawn, by that name; where nothing is near, that is said, and three names that are known are offered.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gen3d.language.captions import with_article
 from gen3d.language.english import attribute_kind, attributes, singular
 from gen3d.language.front_door import Reading, plural, quoted, read, shortened
 from gen3d.language.lexicon import without_colors
+from gen3d.language.meanings import is_near, nearest
 from gen3d.language.things import Thing, head_of
 from gen3d.language.word_lists import PhraseTable, package_yaml, phrases
 from gen3d.language.words import without_accents
@@ -44,7 +46,8 @@ class Understood:
     prompt_to_draw: the text whose features the prior is sampled with. remarks: whole sentences for the user. judged:
     the text that the result is judged by: the whole prompt without words of style, in English where it is understood.
     near_misses: texts that the result must fit less well than `judged`. undone: parts of the prompt that are not
-    drawn. name: the name that the prior knows the drawn thing by, "" where it knows nothing near.
+    drawn. name: the name that the prior knows the drawn thing by, "" where it knows nothing near. offered: names that
+    it knows, the nearest first, where it knows nothing near.
     """
 
     prompt_to_draw: str
@@ -54,6 +57,20 @@ class Understood:
     undone: list[str] = field(default_factory=list)
     name: str = ""
     reading: Reading | None = None
+    offered: tuple[str, ...] = ()
+
+
+VERY_NEAR = 0.85
+"""Similarity in meaning from which a name stands for a thing of which `stands_for.yaml` says that few names will do."""
+
+NAMESAKE = 0.9
+"""Similarity in meaning from which two names that share a word are no mere namesakes."""
+
+OFFERED = 3
+"""Names that are offered where nothing is near."""
+
+LIKE_NOTHING, FAR_OFF = 0.25, 0.5
+"""Similarity in meaning, and cosine of the text encoder, below which a name is not offered either."""
 
 
 class Choice(NamedTuple):
@@ -82,12 +99,13 @@ def understand(prompt: str, concepts: Concepts, encode: Encode) -> Understood:
     thing = _with_contents(reading)
     choice = choose(thing, known, concepts, encode)
     drawn, dropped, swapped = _drawn(reading.subject, thing, choice, concepts)
-    remarks = [*reading.remarks(drawn), *_about_choice(reading.subject, choice, drawn, dropped, swapped)]
+    offered = () if choice else tuple(near_names(thing.name, concepts.names, concepts, encode))
+    remarks = [*reading.remarks(drawn), *_about_choice(reading.subject, choice, drawn, dropped, swapped, offered)]
     misses = reading.near_misses()
     if drawn.lower() != judged.lower() and choice is not None:
         misses = list(dict.fromkeys([drawn, *misses]))
     undone = list(dict.fromkeys([*reading.undone(drawn), *dropped]))
-    return Understood(drawn, remarks, judged, misses, undone, choice.name if choice else "", reading)
+    return Understood(drawn, remarks, judged, misses, undone, choice.name if choice else "", reading, offered)
 
 
 @lru_cache(maxsize=4)
@@ -111,7 +129,8 @@ def choose(thing: Thing, known: PhraseTable[str], concepts: Concepts, encode: En
     """What a prior draws for a thing; None where it knows nothing near.
 
     The most special name goes first: of "a red rocking chair" it looks for a red rocking chair, a rocking chair, a
-    chair. Each is looked for among the names and then in the table.
+    chair. Each is looked for among the names and then in the table. What is in neither goes to the name nearest in
+    meaning, never to one that is spelt alike.
     """
     for words in _suffixes(thing):
         words = without_accents(words)
@@ -120,9 +139,26 @@ def choose(thing: Thing, known: PhraseTable[str], concepts: Concepts, encode: En
         for name in _stand_ins().get(words, ()):
             if name in known:
                 return Choice(name, words, False)
-        if words in _hopeless():
-            return None
-    return _nearest(thing, concepts, encode)
+    by_meaning = nearest(thing.name, concepts.names, CANDIDATES)
+    if not by_meaning:
+        return _nearest(thing, concepts, encode)
+    least = VERY_NEAR if any(without_accents(words) in _hopeless() for words in _suffixes(thing)) else 0.0
+    for found in by_meaning:
+        alike = found.similarity < NAMESAKE and is_namesake(thing.name, found.name)
+        if not alike and found.similarity >= least and is_near(thing.name, found):
+            return Choice(found.name, thing.name, False)
+    return None
+
+
+def near_names(asked: str, names: Sequence[str], concepts: Concepts, encode: Encode) -> list[str]:
+    """At most `OFFERED` names nearest to what is asked for, near enough to be offered if not to stand for it; by the
+    text encoder for a word that the tree of senses lacks.
+    """
+    found = nearest(asked, names, OFFERED)
+    if found:
+        return [near.name for near in found if near.similarity >= LIKE_NOTHING]
+    others = [name for value, name in _by_encoder(asked, concepts, encode) if value >= FAR_OFF]
+    return [name for name in others if not is_namesake(asked, name)][:OFFERED]
 
 
 def _with_contents(reading: Reading) -> Thing:
@@ -149,17 +185,22 @@ def _suffixes(thing: Thing) -> Iterable[str]:
 
 
 def _nearest(thing: Thing, concepts: Concepts, encode: Encode) -> Choice | None:
-    """The name nearest to the thing's by the sentence half of the text features, if it is near and no mere namesake."""
-    features = encode([with_article(thing.name)])[0].to(concepts.features)
+    """The name nearest to the thing's by the text encoder, if it is near and no mere namesake."""
+    for value, name in _by_encoder(thing.name, concepts, encode):
+        if value < NEAR:
+            break
+        if not is_namesake(thing.name, name):
+            return Choice(name, thing.name, False)
+    return None
+
+
+def _by_encoder(asked: str, concepts: Concepts, encode: Encode) -> list[tuple[float, str]]:
+    """Cosines of the sentence half of the text features and the `CANDIDATES` names nearest by it."""
+    features = encode([with_article(asked)])[0].to(concepts.features)
     half = concepts.features.shape[1] // 2  # meaning lies in the sentence half of the features
     similarity = concepts.features[:, :half].float() @ features[:half].float()
     best = similarity.topk(min(CANDIDATES, len(similarity)))
-    for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-        if value < NEAR:
-            break
-        if not is_namesake(thing.name, concepts.names[index]):
-            return Choice(concepts.names[index], thing.name, False)
-    return None
+    return [(value, concepts.names[i]) for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
 def is_namesake(asked: str, name: str) -> bool:
@@ -237,11 +278,18 @@ def _basic(phrase: str, concepts: Concepts) -> str:
 
 
 def _about_choice(
-    subject: str, choice: Choice | None, drawn: str, dropped: Sequence[str], swapped: Mapping[str, str]
+    subject: str,
+    choice: Choice | None,
+    drawn: str,
+    dropped: Sequence[str],
+    swapped: Mapping[str, str],
+    offered: Sequence[str],
 ) -> Iterable[str]:
     shown = shortened(drawn)
     if choice is None:
-        yield f"The packaged prior knows nothing near '{shown}': what it draws will not look like it. {MORE}"
+        listed = [f"'{with_article(name)}'" for name in offered]
+        names = f" The nearest names it knows are {', '.join(listed[:-1])} and {listed[-1]}." if len(listed) > 1 else ""
+        yield f"The packaged prior knows nothing near '{shown}': what it draws will not look like it.{names} {MORE}"
         return
     if not choice.itself:
         asked = shortened(choice.words)

@@ -14,9 +14,10 @@ import trimesh
 from PIL import Image
 
 from gen3d.corpus.build import VIEW_SIZE, VIEWS, build_corpus
+from gen3d.corpus.describe import describe_corpus
 from gen3d.corpus.primitives import MAX_SCENES
 from gen3d.corpus.sh3f import MAX_CATALOGUE_BYTES, MAX_MODEL_BYTES, FurnitureLibrary, find_libraries
-from gen3d.corpus.store import Corpus
+from gen3d.corpus.store import Corpus, write_records
 from gen3d.errors import Gen3DError, UsageError
 
 CATALOGUE = """
@@ -133,6 +134,30 @@ def test_building_writes_every_array_and_leaves_the_broken_out(library: Path, tm
     again = build_corpus([library, "primitives:1"], tmp_path / "corpus", workers=1)
     assert again[0] == 3  # from the shards
     assert Corpus(tmp_path / "corpus").array("surface").shape == shape
+    captions_are_made_again_without_the_arrays(tmp_path / "corpus", library)
+
+
+def captions_are_made_again_without_the_arrays(folder: Path, library: Path) -> None:
+    arrays = {path: path.read_bytes() for path in folder.glob("*.npy")}
+    built = (folder / "objects.json").read_text()
+    assert describe_corpus(folder).objects == 3
+    assert (folder / "objects.json").read_text() == built
+    records = Corpus(folder).records
+    records[0].captions, records[0].nouns, records[0].kinds, records[0].tags = [], ["stool"], [], ["broken"]
+    records[0].said, records[0].duplicate_of = [], "nothing"
+    write_records(folder, records)
+    assert describe_corpus(folder).training == sum(record.trains for record in Corpus(folder).records)
+    [stool, *_] = Corpus(folder).records
+    assert "a piece of furniture" in stool.captions
+    assert stool.duplicate_of == ""
+    assert "broken" not in stool.tags
+    done = describe_corpus(folder, [library])  # what the source says now
+    assert done.failures == ["The corpus lacks objects of the sources (1): 'gen3d corpus build' adds them."]
+    assert (folder / "objects.json").read_text() == built
+    assert {path: path.read_bytes() for path in folder.glob("*.npy")} == arrays
+    (folder / "grid.npy").unlink()
+    with pytest.raises(UsageError, match=r"lacks grid\.npy"):
+        describe_corpus(folder)
 
 
 def test_a_folder_without_a_corpus_is_refused(tmp_path: Path) -> None:

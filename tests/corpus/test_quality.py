@@ -7,9 +7,12 @@ import numpy as np
 from gen3d.corpus.quality import (
     BROKEN,
     NOT_SINGLE,
+    SCENE,
+    TRANSPARENT,
     UNTEXTURED,
     caption_scores,
     descriptor,
+    name_tags,
     near_duplicates,
     quality_tags,
 )
@@ -40,6 +43,25 @@ def test_faults_are_tagged() -> None:
     assert quality_tags(balls(-0.6, 0.6), *good[1:]) == [NOT_SINGLE]
     assert quality_tags(balls(-0.3, 0.3), *good[1:]) == []  # they touch
     assert quality_tags(*good[:2], np.full((100, 3), 90, np.uint8)) == [UNTEXTURED]
+    many = np.minimum.reduce([balls(-0.7, 0.0, 0.7, radius=0.15), np.roll(balls(-0.7, 0.0, 0.7, radius=0.15), 14, 0)])
+    assert quality_tags(many, *good[1:]) == [NOT_SINGLE, SCENE]
+
+
+def test_thin_parts_join_what_the_grid_takes_apart() -> None:
+    apart, *rest = balls(-0.6, 0.6), some_views((200, 0, 0)), some_colors()
+    rod = np.zeros((200, 3), np.float32)
+    rod[:, 0] = np.linspace(-0.6, 0.6, 200)
+    assert quality_tags(apart, *rest, rod) == []
+    assert quality_tags(apart, *rest, rod[:60]) == [NOT_SINGLE]
+
+
+def test_names_speak_for_glass_and_for_places() -> None:
+    assert name_tags(["wine glass", "glass"], []) == [TRANSPARENT]
+    assert name_tags(["eyeglasses", "glasses"], []) == []
+    assert name_tags(["vase"], ["glass"]) == [TRANSPARENT]
+    assert name_tags(["table"], ["wooden", "glass"]) == []
+    assert name_tags(["medieval village"], []) == [SCENE]
+    assert name_tags(["park bench"], []) == []
 
 
 def test_near_duplicates_are_those_of_one_shape_and_colour() -> None:
