@@ -13,6 +13,13 @@ def triangulated(points: np.ndarray, corners: np.ndarray, counts: np.ndarray) ->
     for none. Returns places [F, 3] in `corners` and the polygon [F] of each triangle, polygon after polygon.
     """
     starts = np.cumsum(counts) - counts
+    with np.errstate(over="ignore", invalid="ignore"):  # corners that are not finite make areas that are not, either
+        return _triangulated(points, corners, counts, starts)
+
+
+def _triangulated(
+    points: np.ndarray, corners: np.ndarray, counts: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     places, owners = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
     for count in np.unique(counts[counts >= 3]).tolist():
         polygons = np.flatnonzero(counts == count)

@@ -50,6 +50,13 @@ def test_continued_lines_comments_and_line_ends(read) -> None:
     np.testing.assert_allclose(mesh.normals, [[0, 0, 1]] * 4)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("number", ["1e400", "-inf", "nan", "1e200"])
+def test_corners_at_no_place_are_refused_without_a_word_of_numpys(read, number: str) -> None:
+    with pytest.raises(Gen3DError, match="its vertices are not finite, or beyond all measure"):
+        read((SQUARE.replace("v 1 1 0", f"v 1 {number} 0") + "f 1 2 3 4\n").encode(), "a.obj")
+
+
 @pytest.mark.parametrize("turn", [1, -1])
 def test_concave_polygons_keep_their_area(read, turn: int) -> None:
     """An L, an arrow whose first corner is the dent, and a spiral, from both sides."""
