@@ -57,6 +57,8 @@ def test_views_together_stand_at_right_angles_at_one_height() -> None:
         turned = flat.roll(-1, 0)
         assert torch.allclose((flat * turned).sum(1), torch.zeros(4), atol=1e-5)
         assert torch.allclose((flat * flat.roll(2, 0)).sum(1), -torch.ones(4), atol=1e-5)
+        azimuths = torch.rad2deg(torch.atan2(positions[:, 0], positions[:, 2]))
+        assert torch.allclose(torch.diff(azimuths) % 360, torch.full((3,), 90.0), atol=1e-3)  # from -Z over +X
     # The two groups see different sides.
     assert (cameras.positions[0] - cameras.positions[4]).norm() > 0.1
 
@@ -136,6 +138,11 @@ def test_resized_cameras_see_the_same_field_of_view() -> None:
     assert torch.allclose(*middle, atol=1e-3)
 
 
+def test_a_single_pixel_looks_along_the_axis() -> None:
+    direction = turntable(3, 16).resized(1, 1).rays()[1][0, 0, 0]
+    assert torch.allclose(direction, -torch.nn.functional.normalize(turntable(3, 16).positions[0], dim=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(0, 32), (32, 0), (-4, 4)])
 def test_cameras_without_pixels_are_refused(size: tuple[int, int]) -> None:
     cameras = off_axis()
@@ -159,6 +166,9 @@ def test_views_are_spread_evenly_in_azimuth() -> None:
         gaps = torch.diff(torch.cat([azimuths, azimuths[:1] + 360]))
         assert gaps.min() > 0
         assert gaps.max() <= 90.0 + 1e-3
+        offset = 360 * torch.rand((), generator=seeded(seed))
+        turned = (torch.rad2deg(torch.atan2(positions[:, 0], positions[:, 2])) - offset) % 360
+        assert ((turned / 45).floor() == torch.arange(8)).all()  # in order
     heights = random_orbit(500, 16, seeded(), (-10.0, 45.0)).positions[:, 1] / DEFAULT_RADIUS
     angles = torch.rad2deg(torch.asin(heights.clamp(-1, 1)))
     assert -10.01 <= angles.min() < -9
