@@ -72,6 +72,8 @@ def parts_of(scene: trimesh.Scene) -> list[Part]:
         if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
             continue
         vertices = np.asarray(geometry.vertices, np.float64)
+        if vertices.ndim != 2 or vertices.shape[1] != 3:
+            raise Gen3DError("A part has vertices that are not three numbers each.")
         if not (np.abs(vertices) < LARGEST).all():
             raise Gen3DError(f"A part has vertices that are not finite, or farther away than {LARGEST:g}.")
         part = Part(

@@ -15,13 +15,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gen3d.corpus.quality import unfit_tags
 from gen3d.errors import UsageError
+from gen3d.runtime.strict_json import parse_json
 
 
 @dataclass
@@ -62,10 +65,35 @@ class ObjectRecord:
         color = self.colors[0][0] if self.templated and self.colors else ""
         return not (self.held_out or self.duplicate_of or unfit_tags(self.tags, self.nouns, self.category, color))
 
+    @staticmethod
+    def of(entry: Mapping[str, Any]) -> ObjectRecord:
+        """The record that an entry of `objects.json` is. Raises TypeError or ValueError for what is none."""
+        record = ObjectRecord(**entry)
+        for name, value in vars(record).items():
+            if not _may_be(name, value):
+                raise ValueError(f"the '{name}' of an object is {str(value)[:60]!r}")
+        return record
+
     @property
     def share_alike(self) -> bool:
         """Whether the licence asks that what is made of the object is given on under the same licence (CC-BY-SA)."""
         return bool(re.search(r"\b(by-?sa|share-?alike)\b", re.sub(r"[\s_]+", "-", self.license.lower())))
+
+
+_LISTS = ("nouns", "captions", "materials", "tags")
+"""Fields of a record that are lists of texts."""
+
+
+def _may_be(name: str, value: object) -> bool:
+    """Whether a field of a record may have the value."""
+    if name in _LISTS:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if name == "colors":  # a name and a share each
+        pairs = [pair for pair in value if isinstance(pair, list) and len(pair) == 2] if isinstance(value, list) else []
+        return value == pairs and all(isinstance(color, str) and type(share) in (int, float) for color, share in pairs)
+    if name == "area":
+        return type(value) in (int, float)
+    return type(value) is (bool if name in ("held_out", "evaluate") else str)
 
 
 class Corpus:
@@ -77,7 +105,7 @@ class Corpus:
         if not index.is_file():
             raise UsageError(f"'{folder}' holds no corpus (no objects.json); make one with 'gen3d corpus build'.")
         try:
-            self.records = [ObjectRecord(**record) for record in json.loads(index.read_text("utf-8"))]
+            self.records = [ObjectRecord.of(record) for record in parse_json(index.read_bytes())]
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(f"The corpus index {index} cannot be read ({error}); build the corpus again.") from None
 

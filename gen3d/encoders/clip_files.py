@@ -25,6 +25,7 @@ from typing import Any
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.hub import cached_file, hub_cache, is_offline
 from gen3d.runtime.safetensors_header import problem
+from gen3d.runtime.strict_json import parse_json
 
 CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = (
     "open_clip_config.json",
@@ -180,7 +181,7 @@ def _repository(repository: str, fetch: _Fetch) -> ClipFiles:
 
 def _folder(folder: Path, what: str, advice: str) -> ClipFiles:
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
+        config = parse_json((folder / CONFIG_FILE).read_bytes())["model_cfg"]
         tokenizer = config["text_cfg"].get("hf_tokenizer_name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Gen3DError(f"{what} has no readable {CONFIG_FILE} with a 'model_cfg' ({error}){advice}.") from None

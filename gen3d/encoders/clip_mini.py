@@ -21,6 +21,7 @@ from torch import Tensor
 from gen3d.encoders.clip_network import ClipNetwork
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError
+from gen3d.runtime.strict_json import parse_json
 from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
 
 if TYPE_CHECKING:
@@ -107,11 +108,18 @@ def load_clip(
     path = Path(folder) / WEIGHTS_NAME
     tokenizer = WordTokenizer.load(Path(folder) / VOCABULARY_NAME)
     try:
-        config, state = json.loads(read_metadata(path)["config"]), load_weights(path)
+        config, state = parse_json(read_metadata(path)["config"]), load_weights(path)
         state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
         model = ClipNetwork.with_weights(config["model_cfg"], tokenizer.vocab_size, state)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        if len(model.positional_embedding) != tokenizer.context_length:
+            raise ValueError(f"its texts have {len(model.positional_embedding)} tokens, not {tokenizer.context_length}")
+        for name in ("mean", "std"):
+            if [type(value) in (int, float) for value in config["preprocess_cfg"][name]] != [True] * 3:
+                raise ValueError(f"its '{name}' is {config['preprocess_cfg'][name]!r}, not three numbers")
+        if min(config["preprocess_cfg"]["std"]) <= 0:
+            raise ValueError("a standard deviation of its pictures is not above 0")
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Gen3DError(
             f"The evaluator's weights {path} cannot be read ({reason}): write them again with 'gen3d train clip'."
         ) from None

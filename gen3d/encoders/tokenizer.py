@@ -19,6 +19,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError
 from gen3d.language.words import text_words
 from gen3d.runtime.files import replacing
+from gen3d.runtime.strict_json import parse_json
 
 PAD, START = 0, 1
 FIRST_TOKEN = 2
@@ -28,6 +29,8 @@ MARKS = ("^", "##")
 """The marks before pieces that begin a word, and before those inside one."""
 
 MAX_PIECE = 5
+MAX_CONTEXT = 1 << 16
+"""Tokens of a text that a file may ask for."""
 MAX_WORD = 40
 """Letters of a word that are read; longer ones are noise, and one word must not fill the context."""
 
@@ -124,10 +127,14 @@ class WordTokenizer:
     def load(cls, path: Path | str) -> WordTokenizer:
         """Reads what `save` wrote. Raises Gen3DError for a file that is missing or no vocabulary."""
         try:
-            data = json.loads(Path(path).read_text())
+            data = parse_json(Path(path).read_bytes())
             if not all(isinstance(token, str) for token in data["tokens"]):
                 raise TypeError("a token is not a string")
-            return cls(data["tokens"], int(data["context_length"]))
+            if type(data["context_length"]) is not int or not 3 <= data["context_length"] <= MAX_CONTEXT:
+                raise ValueError(
+                    f"its context is {data['context_length']!r}, not a number of tokens up to {MAX_CONTEXT}"
+                )
+            return cls(data["tokens"], data["context_length"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Gen3DError(
                 f"The vocabulary {path} cannot be read ({error}): write it again with 'gen3d train clip'."

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from gen3d.runtime.strict_json import parse_json
+
 _STOP_WORDS = frozenset(
     "a an the of with and in on for to at by from its his her their some any one two three very made model 3d "
     "top next left right front behind beside under".split()
@@ -56,8 +58,15 @@ class Concepts:
 
     @staticmethod
     def load(path: Path, features: Tensor) -> Concepts:
-        data = json.loads(path.read_text())
-        return Concepts(data["words"], data["names"], features)
+        """What `save` wrote. features: [C, 768] of the names. Raises OSError, KeyError, TypeError or ValueError."""
+        data = parse_json(path.read_bytes())
+        words, names = data["words"], data["names"]
+        for values in (words, names):
+            if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+                raise TypeError(f"'{path.name}' lists a word or a name that is no text")
+        if features.shape[:1] != (len(names),) or not names:
+            raise ValueError(f"'{path.name}' lists {len(names)} names for features of the shape {list(features.shape)}")
+        return Concepts(words, names, features)
 
 
 def collect_words(captions: list[str]) -> list[str]:

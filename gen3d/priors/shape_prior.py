@@ -21,6 +21,7 @@ from gen3d.priors.denoiser import CodeDenoiser, sample_codes
 from gen3d.priors.linear_code import LinearCode
 from gen3d.priors.refiner import FieldRefiner
 from gen3d.runtime.paths import packaged_weights
+from gen3d.runtime.strict_json import parse_json
 from gen3d.runtime.tensors import check_shapes, load_weights, read_metadata, save_tensors, shapes_of
 
 CODE_FILE, DECODER_FILE, DENOISER_FILE = (
@@ -67,6 +68,8 @@ class TrainingObjects:
         """Raises ValueError where there is not one name for each code, or the spacing is no distance."""
         if len(self.names) != len(self.codes) or math.isnan(self.spacing) or self.spacing < 0:
             raise ValueError(f"{len(self.names)} names for {len(self.codes)} codes, {self.spacing} apart")
+        if not isinstance(self.names, list) or not all(isinstance(name, str) for name in self.names):
+            raise TypeError("a name of a training object is no text")
 
 
 class ShapePrior:
@@ -257,7 +260,7 @@ class ShapePrior:
                 )
         try:
             with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
-                code = LinearCode(*json.loads(read_metadata(folder / CODE_FILE)["sizes"]))
+                code = LinearCode(*parse_json(read_metadata(folder / CODE_FILE)["sizes"]))
                 denoiser = CodeDenoiser(code.shape_size + code.color_size)
             state = _dequantize(load_weights(folder / CODE_FILE))
             check_shapes(shapes_of(state), shapes_of(code.state_dict()), folder / CODE_FILE)
@@ -270,11 +273,15 @@ class ShapePrior:
                 refiner = FieldRefiner.of_state(_to_float(load_weights(path)), int(read_metadata(path)["grid"]))
             tensors, metadata = load_weights(folder / TRAINING_FILE), read_metadata(folder / TRAINING_FILE)
             training = TrainingObjects(
-                tensors["codes"].float(), json.loads(metadata["names"]), float(metadata["spacing"])
+                tensors["codes"].float(), parse_json(metadata["names"]), float(metadata["spacing"])
             )
+            if training.codes.shape[1:] != (denoiser.code_size,):
+                raise ValueError(f"its training objects' codes have the shape {list(training.codes.shape)}")
             concepts = Concepts.load(folder / CONCEPTS_FILE, tensors["concepts"].float())
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise Gen3DError(f"The shape prior in '{folder}' does not fit this version of gen3d: {error}") from error
+            raise Gen3DError(
+                f"The shape prior in '{folder}' does not fit this version of gen3d: {str(error).rstrip('.')}."
+            ) from error
         return ShapePrior(code, decoder, denoiser, concepts, training, refiner=refiner).to(device)
 
 

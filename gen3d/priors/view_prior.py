@@ -19,6 +19,7 @@ from gen3d.errors import Gen3DError
 from gen3d.geometry.cameras import Cameras
 from gen3d.priors.unet import UNet
 from gen3d.runtime.paths import packaged_weights
+from gen3d.runtime.strict_json import parse_json
 from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors, shapes_of
 
 VIEW_FILE = "prior_view.safetensors"
@@ -134,12 +135,14 @@ class ViewPrior(nn.Module):
             raise Gen3DError(f"The view prior '{VIEW_FILE}' is not in '{folder}': train one with 'gen3d train view'.")
         try:
             with torch.device("meta"):  # this takes neither memory nor time; the weights are put in its place
-                prior = ViewPrior(**json.loads(read_metadata(path)["sizes"]))
+                prior = ViewPrior(**parse_json(read_metadata(path)["sizes"]))
             tensors = load_weights(path, shapes_of(prior.state_dict()))
             prior.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
             prior.unet.to(memory_format=torch.channels_last)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise Gen3DError(f"The view prior in '{folder}' does not fit this version of gen3d: {error}") from error
+            raise Gen3DError(
+                f"The view prior in '{folder}' does not fit this version of gen3d: {str(error).rstrip('.')}."
+            ) from error
         return prior.to(device).eval().requires_grad_(False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.files import json_text, remove_left_over, replacing, slugify, user_path
+from gen3d.runtime.strict_json import parse_json
 
 MIN_FREE_BYTES = 50_000_000
 """Free disk space below which a run is not started; a default run writes about a tenth of it."""
@@ -82,7 +82,7 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run made all its steps and wrote all its files; the last of them says so."""
         try:
-            metrics = json.loads((self.folder / "metrics.json").read_text("utf-8"))
+            metrics = parse_json((self.folder / "metrics.json").read_bytes())
         except (OSError, ValueError):
             return False
         return isinstance(metrics, dict) and metrics.get("finished") is True

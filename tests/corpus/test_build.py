@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import tarfile
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from gen3d.corpus.build import VIEW_SIZE, VIEWS, build_corpus
 from gen3d.corpus.describe import describe_corpus
 from gen3d.corpus.primitives import MAX_SCENES
 from gen3d.corpus.sh3f import MAX_CATALOGUE_BYTES, MAX_MODEL_BYTES, FurnitureLibrary, find_libraries
-from gen3d.corpus.store import Corpus, write_records
+from gen3d.corpus.store import Corpus, ObjectRecord, write_records
 from gen3d.errors import Gen3DError, UsageError
 
 CATALOGUE = """
@@ -182,10 +184,12 @@ def a_library(path: Path, rotations: dict[str, str], members: dict[str, str | by
 
 def test_what_is_wrong_with_one_object_leaves_out_that_one_by_name(tmp_path: Path) -> None:
     rotations = {"cube": "", "turned": "nan " * 9, "short": "1", "words": "a b c", "far": "", "flat": "", "text": ""}
+    rotations |= {"plane": "1 0 0 0 1 0 0 0 1"}
     broken: dict[str, str | bytes] = {
         "far/a.obj": "v 0 0 0\nv 1e308 0 0\nv 0 -1e308 1\nf 1 2 3\n",
         "flat/a.obj": "v 1 1 1\nv 1 1 1\nv 1 1 1\nf 1 2 3\n",
         "text/a.obj": "f 1 2 3\n",
+        "plane/a.obj": "v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n",
     }
     path = a_library(tmp_path / "Bad.sh3f", rotations, broken)
     count, failures = build_corpus([path], tmp_path / "corpus", workers=1)
@@ -287,6 +291,16 @@ def test_a_damaged_corpus_is_named(tmp_path: Path) -> None:
     (tmp_path / "objects.json").write_text("[{}")
     with pytest.raises(UsageError, match=r"objects\.json cannot be read"):
         Corpus(tmp_path)
+    whole = asdict(ObjectRecord("a", "a", ["a"], "x", ["a"], "s", "l", "c", False, True, 1.0, [("red", 0.5)]))
+    (tmp_path / "objects.json").write_text(json.dumps([whole]))
+    assert len(Corpus(tmp_path)) == 1
+    for name, value in (
+        ("id", 3), ("nouns", "a"), ("nouns", [None]), ("area", "1"), ("area", True), ("area", float("nan")),
+        ("held_out", 1), ("colors", [["red"]]), ("colors", {"red": 1}), ("colors", [["red", "much"]]), ("tags", None),
+    ):  # fmt: skip
+        (tmp_path / "objects.json").write_text(json.dumps([whole | {name: value}]))
+        with pytest.raises(UsageError, match=rf"objects\.json cannot be read \(.*('{name}' of an object|not finite)"):
+            Corpus(tmp_path)
     (tmp_path / "objects.json").write_text("[]")
     (tmp_path / "views.npy").write_bytes(b"\x93NUMPY\x01\x00")
     with pytest.raises(UsageError, match=r"views\.npy cannot be read"):

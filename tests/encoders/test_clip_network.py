@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gen3d.encoders.clip_mini import (
+    VOCABULARY_NAME,
     build_clip,
     encode_text,
     encode_texts,
@@ -112,14 +113,27 @@ def test_many_texts_are_encoded_together_in_their_order() -> None:
         ("vision_cfg", {"width": "8"}, "'8', not a whole number"),
         ("vision_cfg", {"head_width": 0}, "0, not a whole number"),
         ("vision_cfg", {"image_size": 60}, "60 pixels do not fit"),
+        ("text_cfg", [], "'list' object"),
+        ("preprocess_cfg", {"std": [0.3, 0.0, 0.3]}, "not above 0"),
+        ("preprocess_cfg", {"mean": [0.5, 0.5]}, "not three numbers"),
+        ("preprocess_cfg", {"mean": ["a", True, None]}, "not three numbers"),
     ],
 )
-def test_what_is_not_written_out_is_refused(part: str, change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_what_is_not_written_out_is_refused(part: str, change: Any, reason: str, tmp_path: Path) -> None:
     config = other_config()
     tokenizer = WordTokenizer.build(["a chair"], 12)
     torch.manual_seed(0)
     state = build_clip(config, tokenizer.vocab_size).state_dict()
-    config["model_cfg"][part] |= change
+    owner = config if part == "preprocess_cfg" else config["model_cfg"]
+    owner[part] = owner[part] | change if isinstance(change, dict) else change
     save_clip(state, tokenizer, config, tmp_path)
     with pytest.raises(Gen3DError, match=f"cannot be read .*(?:{reason})"):
+        load_clip(tmp_path)
+
+
+def test_a_vocabulary_of_another_context_is_refused(tmp_path: Path) -> None:
+    tokenizer = WordTokenizer.build(["a chair"], 12)
+    save_clip(build_clip(other_config(), tokenizer.vocab_size).state_dict(), tokenizer, other_config(), tmp_path)
+    WordTokenizer(tokenizer.tokens, 9).save(tmp_path / VOCABULARY_NAME)
+    with pytest.raises(Gen3DError, match="its texts have 12 tokens, not 9"):
         load_clip(tmp_path)

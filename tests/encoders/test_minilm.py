@@ -88,6 +88,8 @@ def test_a_folder_that_holds_no_bert_is_refused(tmp_path: Path) -> None:
         ({"num_hidden_layers": 7}, "encoder.layer.6"),
         ({"num_hidden_layers": 10**9}, "1000000000 layers"),
         ({"num_attention_heads": 5}, "5 heads on a width of 384"),
+        ({"num_attention_heads": True}, "a size of it is no whole number"),
+        ({"vocab_size": 30522.0}, "a size of it is no whole number"),
     ):
         (folder / CONFIG_FILE).write_text(json.dumps(config | change))
         with pytest.raises(Gen3DError, match=f"The text encoder in .* cannot be read .*(?:{reason})"):

@@ -73,3 +73,12 @@ def test_round_trip_and_damage(tmp_path):
         WordTokenizer.load(tmp_path / "vocab.json")
     with pytest.raises(Gen3DError, match="cannot be read"):
         WordTokenizer.load(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("length", ["1e400", "99999999999", "12.5", "true", "2", '"12"', "[]"])
+def test_a_context_that_is_no_number_of_tokens_is_refused(tmp_path, length: str):
+    TOKENIZER.save(tmp_path / "vocab.json")
+    text = (tmp_path / "vocab.json").read_text()
+    (tmp_path / "vocab.json").write_text(text.replace('"context_length": 12', f'"context_length": {length}'))
+    with pytest.raises(Gen3DError, match=r"cannot be read \(.*(context|not finite)"):
+        WordTokenizer.load(tmp_path / "vocab.json")

@@ -10,7 +10,7 @@ import torch
 
 from gen3d.errors import Gen3DError
 from gen3d.priors import shape_prior as model_module
-from gen3d.priors.concepts import content_words
+from gen3d.priors.concepts import Concepts, content_words
 from gen3d.priors.shape_prior import ShapePrior, TrainingObjects, _dequantize, _quantize
 from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
@@ -80,6 +80,19 @@ def test_training_objects_without_a_name_each_are_refused() -> None:
         TrainingObjects(torch.zeros(2, 3), ["chair"], 1.0)
     with pytest.raises(ValueError, match="nan apart"):
         TrainingObjects(torch.zeros(1, 3), ["chair"], float("nan"))
+    with pytest.raises(TypeError, match="no text"):
+        TrainingObjects(torch.zeros(1, 3), [None], 1.0)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("content", ['{"words": "chair", "names": ["a"]}', '{"words": [], "names": [1]}', "[]", "{}"])
+def test_concepts_that_are_no_texts_are_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "concepts.json").write_text('{"words": ["red"], "names": ["chair"]}')
+    assert Concepts.load(tmp_path / "concepts.json", torch.zeros(1, 4)).names == ["chair"]
+    with pytest.raises(ValueError, match="lists 1 names for features of the shape"):
+        Concepts.load(tmp_path / "concepts.json", torch.zeros(2, 4))
+    (tmp_path / "concepts.json").write_text(content)
+    with pytest.raises((TypeError, KeyError)):
+        Concepts.load(tmp_path / "concepts.json", torch.zeros(1, 4))
 
 
 def test_unknown_words_are_named_with_the_nearest_concept(tiny_prior: ShapePrior) -> None:

@@ -127,6 +127,10 @@ def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / VIEW_FILE, {"sizes": '{"widths": [8, 16], "layers": 1, "groups": 4}'})
     with pytest.raises(Gen3DError, match=r"prior_view.safetensors' does not fit .* lacks the tensor"):
         ViewPrior.load(tmp_path)
+    for sizes in ('{"widths": [8], "layers": 0, "groups": 4}', '{"widths": [8], "layers": 1e400, "groups": 4}', "[8]"):
+        save_file(tensors, tmp_path / VIEW_FILE, {"sizes": sizes})
+        with pytest.raises(Gen3DError, match=r"does not fit this version of gen3d: .*[^.]\.$"):
+            ViewPrior.load(tmp_path)
     broken = tiny()
     torch.nn.init.constant_(broken.unet.conv_out.bias, 1e6)  # beyond the range of fp16, in which it is stored
     broken.save(tmp_path)

@@ -6,7 +6,6 @@ a repository of the hub, OWNER/NAME, as far as it lies in the hub's cache (HF_HO
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from gen3d.errors import Gen3DError, UsageError
 from gen3d.guidance.models.catalog import ADAPTERS, IMAGE_PARTS, KNOWN, PROJECTIONS, SINGLE_FILES, Adapter, Known
 from gen3d.runtime.hub import cached_snapshot, has_token, is_offline, is_repository
 from gen3d.runtime.safetensors_header import problem, tensor_names
+from gen3d.runtime.strict_json import parse_json
 
 INDEX = "model_index.json"
 PATTERNS = (INDEX, "*/*.json", "*/*.txt", "*/*.model")
@@ -173,8 +173,10 @@ def _inspect(name: str, folder: Path, remedy: str) -> ModelFiles:
             if _whole_model(path):
                 raise UsageError(_of_single_file(str(path), path))
     try:
-        index = json.loads((folder / INDEX).read_text("utf-8"))
+        index = parse_json((folder / INDEX).read_bytes())
         class_name = index["_class_name"]
+        if not isinstance(class_name, str):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
         raise Gen3DError(
             f"The diffusion model '{name}' has no readable {INDEX}{remedy or ': save it in the layout of diffusers.'}"
@@ -234,10 +236,17 @@ def _component(folder: Path, part: str) -> tuple[str | None, str]:
 
 def _unusable(paths: list[Path]) -> str:
     """What is missing of the files of a component's weights, or wrong with one of them; nothing where all are whole."""
-    gone = [path for path in paths if not path.is_file()]
+    gone = [path for path in paths if not _is_file(path)]
     if gone:
         return f"{len(gone)} of {len(paths)} files, {gone[0].name} first"
     return next((f"{path.name} {reason}" for path in paths if (reason := problem(path))), "")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # an index may hold names that are none for a file
+        return False
 
 
 def _weights(folder: Path, variant: str | None) -> list[Path]:
@@ -266,7 +275,7 @@ def _shards(folder: Path, variant: str | None) -> list[str]:
     suffix = f".{variant}" if variant else ""
     for stem in _STEMS:
         try:
-            index = json.loads((folder / f"{stem}.safetensors.index{suffix}.json").read_text("utf-8"))
+            index = parse_json((folder / f"{stem}.safetensors.index{suffix}.json").read_bytes())
             return sorted({Path(name).name for name in index["weight_map"].values()})  # never outside of the folder
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

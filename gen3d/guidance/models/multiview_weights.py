@@ -6,13 +6,13 @@ class itself is never imported: only its configuration and its safetensors are r
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gen3d.errors import Gen3DError
+from gen3d.runtime.strict_json import parse_json
 from gen3d.runtime.tensors import load_weights
 
 _PREFIX = "model.diffusion_model."
@@ -54,7 +54,7 @@ def load_multiview_unet(folder: Path, weights: Path, dtype: torch.dtype) -> Any:
     import diffusers
     from diffusers.loaders import single_file_utils
 
-    settings = unet_settings(json.loads((folder / "config.json").read_text("utf-8")))
+    settings = unet_settings(parse_json((folder / "config.json").read_bytes()))
     tensors = {_PREFIX + _renamed(name): value for name, value in load_weights(weights).items()}
     kind: Any = diffusers.UNet2DConditionModel
     convert: Any = single_file_utils.convert_ldm_unet_checkpoint

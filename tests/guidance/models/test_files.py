@@ -159,6 +159,10 @@ def test_other_classes_and_names_are_refused(tmp_path: Path) -> None:
     (folder / "model_index.json").write_text("{")
     with pytest.raises(Gen3DError, match=r"no readable model_index.json: save it in the layout of diffusers\.$"):
         preflight(str(folder))
+    for other in ("[]", '{"_class_name": []}', '{"_class_name": {"a": 1}}', "[" * 100_000):
+        (folder / "model_index.json").write_text(other)
+        with pytest.raises(Gen3DError, match=r"no readable model_index.json"):
+            preflight(str(folder))
     with pytest.raises(UsageError, match=r"'a/b/c' is no folder, and no repository of the form OWNER/NAME"):
         preflight("a/b/c")
     with pytest.raises(UsageError, match="No diffusion model was named"):
@@ -217,6 +221,15 @@ def test_shards_outside_of_the_folder_are_not_looked_for(tmp_path: Path) -> None
     (folder / "unet" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(Gen3DError, match=r"unet \(1 of 1 files, outside.safetensors first\)"):
         preflight(str(folder))
+
+
+def test_shards_whose_names_are_none_for_a_file_are_missing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "if")
+    (folder / "unet" / "model.safetensors").unlink()
+    for name in ("x" * 5000, "a\0b"):
+        (folder / "unet" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+        with pytest.raises(Gen3DError, match=r"unet \(1 of 1 files"):
+            preflight(str(folder))
 
 
 SINGLE = {
