@@ -1,6 +1,7 @@
 """Damaged files of every kind that gen3d reads: what they are made from, how they are damaged, and who reads them.
 
-`python tests/fuzzing.py KIND COUNT SEED FOLDER` reads damaged files within limits, and prints what became of them.
+`OMP_WAIT_POLICY=passive python -m tests.fuzzing KIND COUNT SEED FOLDER` reads damaged files within limits, and prints
+what became of them. Without that policy, which `gen3d` sets for itself, threads that spin take most of the time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from gen3d.errors import Gen3DError
 from gen3d.guidance.reference import load_reference
 from gen3d.language.prompts import load_prompt_list
 from gen3d.runtime.tensors import load_state, load_weights, save_state
+from tests import fuzzing_models as models
 
 MAX_SECONDS = 10.0
 MAX_BYTES = 2 << 30
@@ -291,6 +293,14 @@ KINDS: dict[str, Kind] = {
     "weights": Kind("a.safetensors", weights, read_weights),
     "state": Kind("a.safetensors", a_state, load_state),
     "tokens": Kind("a.json", some_tokens, WordTokenizer.load),
+    "clip": Kind("clip.safetensors", models.a_clip, models.read_clip),
+    "clip-folder": Kind("open_clip_config.json", models.a_clip_folder, models.read_clip_folder),
+    "text-encoder": Kind("config.json", models.a_text_encoder, models.read_text_encoder),
+    "view-prior": Kind("prior_view.safetensors", models.a_view_prior, models.read_view_prior),
+    "prior-objects": Kind("prior_training.safetensors", models.the_objects_of_a_prior, models.read_prior),
+    "prior-concepts": Kind("prior_concepts.json", models.the_concepts_of_a_prior, models.read_prior),
+    "diffusion": Kind("model_index.json", models.a_diffusion_model, models.read_diffusion_model),
+    "diffusion-shards": Kind("index.json", models.the_shards_of_a_model, models.read_shards),
     "gallery": Kind("a.json", lambda folder: b'["chair", "vase", "red box"]', load_gallery),
     "sh3f": Kind("a.sh3f", a_library, read_library),
     "sh3f-catalogue": Kind(
@@ -313,12 +323,21 @@ def head_of(content: bytes, name: str) -> tuple[int, int]:
     return 0, content.index(b"end_header") if name.endswith(".ply") else len(content)
 
 
+NUMBERS = (b"-1", b"0", b"2147483648", b"99999999999", b"18446744073709551616", b"1e400", b"nan")
+VALUES = (b"[]", b"{}", b"null", b'"x"', b"-1", b"true", b"[[]]", b"0.5")
+_VALUE = re.compile(rb"""("[^"]*"|\[[^][{}]*\]|-?\d[\d.]*|true|false|null)(\s*:)?""")
+"""A value in the text of a file, as JSON and YAML have them, or a name with its colon."""
+
+
 def mutated(content: bytes, name: str, rng: random.Random) -> bytes:
-    """The content with bits turned, cut short, with another number in its text, or with a piece twice or gone."""
-    how = rng.randrange(5)
+    """The content with bits turned, cut short, with another number or a value of another type in its text, or with a
+    piece twice or gone.
+    """
+    how = rng.randrange(6)
     changed = bytearray(content)
     start, end = head_of(content, name)
     numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content[start:end])) if how == 3 else []
+    values = [found for found in _VALUE.finditer(content, start, end) if not found[2]] if how == 5 else []
     if how == 1:
         del changed[rng.randrange(len(changed)) :]
     elif how == 2:
@@ -326,8 +345,12 @@ def mutated(content: bytes, name: str, rng: random.Random) -> bytes:
             changed[rng.randrange(start, end)] ^= 1 << rng.randrange(8)
     elif numbers:
         number = rng.choice(numbers)
-        value = rng.choice([b"-1", b"0", b"2147483648", b"99999999999", b"18446744073709551616", b"1e400", b"nan"])
-        changed[start + number.start() : start + number.end()] = value
+        changed[slice(start + number.start(), start + number.end())] = rng.choice(
+            [n for n in NUMBERS if n != number[0]]
+        )
+    elif values:
+        value = rng.choice(values)
+        changed[slice(*value.span())] = rng.choice([other for other in VALUES if other != value[0]])
     elif how == 4:
         at, size = rng.randrange(len(changed)), rng.randint(1, 40)
         changed[at : at + size] = changed[at : at + size] * rng.choice([0, 2, 50])
