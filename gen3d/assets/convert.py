@@ -93,7 +93,7 @@ def convert(source: Path, target: Path, options: ConvertOptions) -> str:
         written = _write(asset, target, options, losses)
     except OSError as error:
         raise Gen3DError(
-            f"{printable(target)} could not be written ({error.strerror}): check the folder and the space."
+            f"{printable(target)} could not be written ({error.strerror}): check the folder's permissions and space."
         ) from None
     if summary := losses.summary(str(target), "written"):
         logger.warning("%s", summary)
@@ -121,7 +121,8 @@ def render(source: Path, folder: Path, size: int, azimuths: int, frames: int, fr
         return [sheet, video]
     except OSError as error:
         raise Gen3DError(
-            f"The pictures could not be written to {printable(folder)} ({error.strerror}): check it."
+            f"The pictures could not be written to {printable(folder)} ({error.strerror}): check its permissions and "
+            "space."
         ) from None
 
 

@@ -55,12 +55,17 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def check_writable(path: Path) -> None:
-    """Raises UsageError or OSError where the path cannot be written to: before anything is scored, not after."""
+    """Raises UsageError or Gen3DError where the path cannot be written to: before anything is scored, not after."""
+    from gen3d.runtime.run_folder import folder_error
+
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file for the report, such as {path / 'report.json'}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise folder_error(path.parent, error) from None
 
 
 def _evaluator(model: str | None) -> Evaluator:

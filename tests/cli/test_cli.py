@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gen3d import __version__
+from gen3d.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -106,6 +107,25 @@ def test_out_below_a_file_is_refused(tmp_path: Path, prompt: str) -> None:
     work = tmp_path / "work"
     work.mkdir()
     check_refusal(gen3d(prompt, "--out", "../file/sub", cwd=work), 1, "is a file", work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
+@pytest.mark.parametrize(
+    "words", [["corpus", "build", "primitives:1"], ["evaluate", "x"], ["convert", "a.obj"], ["render", "a.obj"]]
+)
+def test_a_read_only_folder_is_named(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    out = {"corpus": ["--out", "/sys/x"], "evaluate": ["--out", "/sys/x.json"], "convert": ["/sys/x.glb"],
+           "render": ["--out", "/sys/x"]}  # fmt: skip
+    assert main([*words, *out[words[0]]]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"error: .*(cannot|could not) be .*(not permitted|denied|[Rr]ead-only).*: check .*permissions", said
+    )
+    assert "/sys" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.obj"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from gen3d.assets.ply import SplatCloud, write_splats
+from gen3d.assets.read import read_splats
 from gen3d.cli import evaluate as command
 from gen3d.config.load import dump_config
 from gen3d.config.schema import RunConfig
@@ -188,6 +190,15 @@ def test_splats_of_a_run_are_rendered_on_white(run_folder):
     assert dominant_color_of_render(images, alphas) == "red"
 
 
+def test_harmonics_of_degree_4_are_dropped_and_the_run_is_scored(evaluator, run_folder, caplog):
+    plain = evaluate_runs(evaluator, [run_folder], GALLERY, LogReporter())
+    cloud = read_splats(run_folder / "splats.ply")
+    write_splats(run_folder / "splats.ply", replace(cloud, sh_rest=torch.zeros(300, 24, 3)), up="y")
+    report = evaluate_runs(evaluator, [run_folder], GALLERY, LogReporter())
+    assert (report["failed"], report["summary"]) == ([], plain["summary"])
+    assert "harmonics above degree 3 (of 4) were dropped" in caplog.text
+
+
 def test_failed_and_missing_assets_count_as_misses(evaluator, run_folder, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -254,7 +265,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_scored(we
     parser = argparse.ArgumentParser()
     command.add_evaluate_arguments(parser)
     (tmp_path / "file").write_text("x")
-    for out, kind in ((tmp_path, UsageError), (tmp_path / "file" / "report.json", OSError)):
+    for out, kind in ((tmp_path, UsageError), (tmp_path / "file" / "report.json", Gen3DError)):
         args = parser.parse_args([str(run_folder), "--model", str(weights), "--out", str(out)])
         with pytest.raises(kind, match=str(tmp_path)):
             command.run_evaluate(args, LogReporter())
