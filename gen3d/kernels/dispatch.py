@@ -211,6 +211,11 @@ def check_forced(name: str, device: torch.device) -> list[str]:
             continue
         by_library = name not in ("native", "torch")
         trouble = defect(found.module, device) if by_library else found.trouble((one, one))
+        if trouble is not None and by_library and device.type != "cuda":
+            raise UsageError(
+                f"'kernels.backend' is '{name}', which computes on CUDA and cannot compute on {device}: leave it at "
+                "'auto', or use --device cuda."
+            )
         if trouble is not None:
             raise UsageError(
                 f"'kernels.backend' is '{name}', which cannot compute the operation '{operation}' on {device} "

@@ -175,10 +175,11 @@ def test_a_backend_that_cannot_be_forced_is_refused_with_its_reason(pretended_cu
     assert dispatch.check_forced("torch", cuda) == []
     with pytest.raises(UsageError, match=r"'native', which cannot compute .* on cuda:0 \(takes CPU tensors only\)"):
         dispatch.check_forced("native", cuda)
-    with pytest.raises(UsageError, match=r"'nerfacc', which cannot compute the operation 'composite' on cpu \("):
-        dispatch.check_forced("nerfacc", cpu)
-    with pytest.raises(UsageError, match=r"'triton', which cannot compute the operation .* on cpu \("):
-        dispatch.check_forced("triton", cpu)
+    with pytest.raises(UsageError, match=r"'nerfacc', which cannot compute the operation 'composite' on cuda:0 \("):
+        dispatch.check_forced("nerfacc", cuda)
+    for name in ("nerfacc", "triton"):
+        with pytest.raises(UsageError, match=f"'{name}', which computes on CUDA and cannot compute on cpu: leave it"):
+            dispatch.check_forced(name, cpu)
 
 
 @needs_kernels

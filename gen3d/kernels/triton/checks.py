@@ -27,8 +27,7 @@ def check_device(kind: str, *tensors: Tensor, dtype: torch.dtype | None = torch.
     device = tensors[0].device
     if device.type != "cuda" and not (INTERPRETED and device.type == "cpu"):
         raise UsageError(
-            f"The Triton {kind} kernels take tensors on CUDA, not on {device}; use the {kind} backend 'auto'. "
-            f"(On the CPU they run in Triton's interpreter, for tests, where TRITON_INTERPRET=1 is set.)"
+            f"The Triton {kind} kernels take tensors on CUDA, not on {device}; use the {kind} backend 'auto'."
         )
     for tensor in tensors:
         require(
