@@ -75,8 +75,8 @@ def the_concepts_of_a_prior(folder: Path) -> bytes:
 def _put_prior(folder: Path) -> None:
     """The packaged prior: copies of what is damaged, and links to the large files, which are not."""
     for name in (CODE_FILE, DECODER_FILE, DENOISER_FILE):
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(packaged_weights() / name)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(packaged_weights() / name)
     for name in (TRAINING_FILE, CONCEPTS_FILE):
         shutil.copyfile(packaged_weights() / name, folder / name)
 

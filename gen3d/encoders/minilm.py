@@ -186,8 +186,8 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"it is a '{kind}' with '{activation}' and {position} positions, not a BERT with GELU")
     layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
     sizes = (layers, heads, width, *(config[name] for name in ("vocab_size", "max_position_embeddings")))
-    if any(type(size) is not int for size in (*sizes, config["intermediate_size"])):
-        raise ValueError("a size of it is no whole number")
+    if any(type(size) is not int or size < 1 for size in (*sizes, config["intermediate_size"])):
+        raise ValueError("a size of it is no whole number above 0")
     if not 1 <= layers <= MAX_LAYERS or not 1 <= heads <= width or width % heads:
         raise ValueError(f"{layers} layers of {heads} heads on a width of {width} make no network")
     return config

@@ -90,6 +90,7 @@ def test_a_folder_that_holds_no_bert_is_refused(tmp_path: Path) -> None:
         ({"num_attention_heads": 5}, "5 heads on a width of 384"),
         ({"num_attention_heads": True}, "a size of it is no whole number"),
         ({"vocab_size": 30522.0}, "a size of it is no whole number"),
+        ({"intermediate_size": 0}, "a size of it is no whole number above 0"),
     ):
         (folder / CONFIG_FILE).write_text(json.dumps(config | change))
         with pytest.raises(Gen3DError, match=f"The text encoder in .* cannot be read .*(?:{reason})"):
