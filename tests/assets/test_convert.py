@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +19,7 @@ from PIL import Image
 from gen3d.assets.axes import Up, from_y_up
 from gen3d.assets.convert import ConvertOptions, convert, drawer, framed, render
 from gen3d.assets.glb import write_glb
-from gen3d.assets.ply import SplatCloud
+from gen3d.assets.ply import SplatCloud, write_splats
 from gen3d.assets.read import SurfaceMesh, read_asset
 from gen3d.assets.sizes import size_of
 from gen3d.cli import main
@@ -68,6 +70,9 @@ def test_the_mesh_of_splats_is_closed_and_textured(files: Path) -> None:
     assert material.base_texture.picture.pixels.shape == (128, 128, 3)
     merged = trimesh.Trimesh(back.vertices, back.faces, process=True)
     assert merged.is_volume
+    assert merged.euler_number == 2
+    outlines = [(views(files / name) < 0.99).any(-1) for name in ("back.glb", "mesh.glb")]
+    assert float((outlines[0] & outlines[1]).sum() / (outlines[0] | outlines[1]).sum()) > 0.94
     # The box sticks out of the ball on both sides; splats on a surface make it a little thicker.
     assert merged.volume == pytest.approx(4 / 3 * np.pi * 0.6**3 + 2 * 0.11 * 0.09, rel=0.15)
 
@@ -157,6 +162,7 @@ def test_render_writes_a_sheet_and_a_video(files: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["convert", "{files}/mesh.glb", "{out}/a.stl"], 2, "is written as .obj, which slicers read too"),
+        (["convert", "{files}/mesh.glb", "{out}/a.compressed.ply"], 2, "compressed splats are read, but not written"),
         (["convert", "{files}/mesh.glb", "{out}/a.txt"], 2, "has to end in .ply, .glb, .obj"),
         (["convert", "{files}/mesh.glb", "{out}/none/a.ply"], 2, "There is no folder"),
         (["convert", "{files}/none.glb", "{out}/a.ply"], 2, "There is no file"),
@@ -179,6 +185,27 @@ def test_refusals_are_sentences_and_leave_nothing(
     assert error.startswith("error: ")
     assert message.lower() in error.lower()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_is_the_home_folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(files / "mesh.glb", tmp_path / "a.glb")
+    assert main(["convert", "~/a.glb", "~/b.obj"]) == 0
+    assert main(["render", "~/b.obj", "--out", "~/pictures", "--size", "32", "--azimuths", "1", "--frames", "0"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.glb", "b.obj", "pictures"]
+
+
+@pytest.mark.slow
+def test_far_splats_do_not_shrink_the_mesh(files: Path, tmp_path: Path) -> None:
+    cloud = read_asset(files / "splats.ply")
+    assert isinstance(cloud, SplatCloud)
+    means = cloud.means.clone()
+    means[:3] = torch.tensor([[9.0, 0, 0], [0, -8, 0], [0, 0, 7]])
+    write_splats(tmp_path / "far.ply", replace(cloud, means=means))
+    convert(tmp_path / "far.ply", tmp_path / "far.glb", OPTIONS)
+    extents = [np.ptp(read_asset(path).vertices, axis=0) for path in (tmp_path / "far.glb", files / "back.glb")]
+    np.testing.assert_allclose(extents[0], extents[1], atol=0.03)
 
 
 def test_a_failed_write_leaves_the_old_file(files: Path, tmp_path: Path) -> None:

@@ -101,6 +101,13 @@ def test_batch_checks_every_prompt_before_it_begins(tmp_path: Path) -> None:
     check_refusal(gen3d("batch", "../batch.yaml", cwd=work), 2, "Prompt 2", work)
 
 
+def test_batch_looks_for_the_reference_image_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "batch.yaml").write_text("prompts: [a chair, a vase]\noverrides: {reference.image: none.png}\n")
+    work = tmp_path / "work"
+    work.mkdir()
+    check_refusal(gen3d("batch", "../batch.yaml", cwd=work), 2, "reference image none.png does not exist", work)
+
+
 @pytest.mark.parametrize("prompt", ["a chair", "../../x"])
 def test_out_below_a_file_is_refused(tmp_path: Path, prompt: str) -> None:
     (tmp_path / "file").write_text("x")

@@ -183,3 +183,4 @@ def test_memory_is_read() -> None:
 
 def test_versions_name_what_decides_a_result() -> None:
     assert {"python", "platform", "torch", "numpy"} <= set(doctor.versions())
+    assert doctor.versions()["threads"] == str(torch.get_num_threads())
