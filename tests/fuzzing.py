@@ -34,6 +34,7 @@ from gen3d.assets.ply import SplatCloud, write_splats
 from gen3d.assets.read import read_asset, read_splats
 from gen3d.assets.splat_glb import splat_glb_bytes
 from gen3d.batch.jobs import load_batch
+from gen3d.batch.manifest import Manifest, Spec
 from gen3d.config.load import load_stages
 from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries
 from gen3d.corpus.store import Corpus
@@ -43,6 +44,7 @@ from gen3d.errors import Gen3DError
 from gen3d.guidance.reference import load_reference
 from gen3d.language.prompts import load_prompt_list
 from gen3d.runtime.tensors import load_state, load_weights, save_state
+from tests import fuzzing_game as game
 from tests import fuzzing_models as models
 
 MAX_SECONDS = 10.0
@@ -226,6 +228,27 @@ def a_package(folder: Path) -> bytes:
     return packaged(b"2.0\n", "debian-binary") + packaged(a_tar(folder))[8:]
 
 
+def a_manifest(folder: Path) -> bytes:
+    """The file of a batch of two jobs, of which one was begun."""
+    path = folder / "valid.sqlite"
+    path.unlink(missing_ok=True)
+    with Manifest(path) as manifest:
+        plan = manifest.plan([Spec("recipe: mini", "a chair", 1), Spec("recipe: mini", "a vase", 2)], 1)
+        manifest.claim(plan)
+    return path.read_bytes()
+
+
+def read_manifest(path: Path) -> None:
+    for left in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        left.unlink(missing_ok=True)
+    with Manifest(path) as manifest:
+        plan = manifest.plan([Spec("recipe: mini", "a chair", 1), Spec("recipe: mini", "a vase", 2)], 1)
+        job = manifest.claim(plan)
+        if job is not None:
+            manifest.finish(job, 1.0, 1.0, "done")
+        list(manifest.jobs())
+
+
 def records(folder: Path) -> bytes:
     record = {
         "id": "a", "name": "a", "nouns": ["a"], "category": "x", "captions": ["a"], "source": "s", "license": "l",
@@ -310,6 +333,12 @@ KINDS: dict[str, Kind] = {
     "sh3f-picture": Kind("a.sh3f", lambda folder: picture_bytes(), read_library, library_with("a/a.png")),
     "deb": Kind("a.deb", a_package, read_package),
     "deb-tar": Kind("a.deb", a_tar, read_package, packaged),
+    "game": Kind("public.zip", game.a_game, game.read_game),
+    "game-mesh": Kind("public.zip", game.content_of(game.MESH), game.read_game, game.game_with(game.MESH)),
+    "game-texture": Kind("public.zip", game.content_of(game.TEXTURE), game.read_game, game.game_with(game.TEXTURE)),
+    "game-actor": Kind("public.zip", game.content_of(game.ACTOR), game.read_game, game.game_with(game.ACTOR)),
+    "game-template": Kind("public.zip", game.content_of(game.TEMPLATE), game.read_game, game.game_with(game.TEMPLATE)),
+    "manifest": Kind("jobs.sqlite", a_manifest, read_manifest),
     "corpus": Kind("objects.json", records, read_records),
 }  # fmt: skip
 

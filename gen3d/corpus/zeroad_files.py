@@ -178,7 +178,10 @@ def _attach_points(data: bytes, offset: int, bones: np.ndarray) -> dict[str, np.
 
 def _matrix(values: np.ndarray) -> np.ndarray:
     """The matrix [4, 4] of a translation and a rotation (quaternion x, y, z, w)."""
-    x, y, z, w = values[3:].astype(np.float64) / max(float(np.linalg.norm(values[3:])), 1e-9)
+    values = values.astype(np.float64)
+    if not (np.abs(values) < LARGEST).all():
+        raise ValueError("an attach point is not finite")
+    x, y, z, w = values[3:] / max(float(np.linalg.norm(values[3:])), 1e-9)
     matrix = np.eye(4)
     matrix[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -186,6 +189,4 @@ def _matrix(values: np.ndarray) -> np.ndarray:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     matrix[:3, 3] = values[:3]
-    if not (np.abs(matrix) < LARGEST).all():
-        raise ValueError("an attach point is not finite")
     return matrix

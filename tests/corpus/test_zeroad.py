@@ -178,6 +178,16 @@ def test_meshes_whose_numbers_cannot_be_are_refused() -> None:
             parse_mesh(a_mesh([(corner, 0, 0), *SQUARE[1:]]), "x.pmd")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("number", [1e30, float("inf"), float("nan")])
+@pytest.mark.parametrize("place", range(7))
+def test_attach_points_whose_numbers_cannot_be_are_refused(number: float, place: int) -> None:
+    data = a_mesh(SQUARE, {"head": (0, 2, 3)})
+    at = len(data) - 29 + 4 * place  # the seven numbers of the last point, and the byte of its bone
+    with pytest.raises(Gen3DError, match="an attach point is not finite"):
+        parse_mesh(data[:at] + struct.pack("<f", number) + data[at + 4 :], "x.pmd")
+
+
 def test_no_name_leads_out_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.xml").write_text("<x/>")
     (tmp_path / "game" / "art").mkdir(parents=True)
