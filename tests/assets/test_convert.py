@@ -208,6 +208,26 @@ def test_far_splats_do_not_shrink_the_mesh(files: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(extents[0], extents[1], atol=0.03)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak of memory")
+@pytest.mark.parametrize("target", ["b.ply", "b.obj", "b.glb"])
+def test_a_small_file_with_a_large_texture_takes_less_than_two_gigabytes(tmp_path: Path, target: str) -> None:
+    box = trimesh.creation.box()
+    white = Image.new("RGB", (8192, 8192), (255, 255, 255))
+    box.visual = trimesh.visual.TextureVisuals(uv=box.vertices[:, :2] + 0.5, image=white)
+    (tmp_path / "a.glb").write_bytes(trimesh.Scene(box).export(file_type="glb"))
+    assert (tmp_path / "a.glb").stat().st_size < 1 << 20
+    code = (
+        "import re, sys; from gen3d.cli import main; code = main(sys.argv[1:]);"
+        "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]); sys.exit(code)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, "convert", str(tmp_path / "a.glb"), str(tmp_path / target)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert 1024 * int(run.stdout.splitlines()[-1]) < 2 << 30
+
+
 def test_a_failed_write_leaves_the_old_file(files: Path, tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_bytes(b"old")
     with pytest.raises(Gen3DError):
