@@ -202,7 +202,7 @@ class Manifest:
             row = self._database.execute(
                 "SELECT MIN(not_before) FROM jobs WHERE plan = ? AND state = 'todo'", (plan,)
             ).fetchone()
-        return None if row[0] is None else max(0.0, float(row[0]) - self.clock())
+            return None if row[0] is None else max(0.0, float(row[0]) - self.clock())
 
     def recipe(self, key: str) -> str:
         """The YAML of a job's stages, without prompt, seed and output folder."""
@@ -268,10 +268,10 @@ class Manifest:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what SQLite and the disk complain about into a sentence."""
+        """Turns what SQLite and the disk complain about into a sentence, and values that are none in a damaged file."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
             raise Gen3DError(
                 f"The manifest {self.path} cannot be used ({error}): check its permissions and the free space; "
                 "if it is damaged, remove it, and the batch begins anew."

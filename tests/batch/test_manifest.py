@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,6 +164,29 @@ def test_a_retry_waits(tmp_path: Path) -> None:
         assert manifest.claim(plan) is None
         now[0] = 10.0
         assert manifest.claim(plan)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "use"),
+    [
+        ("heard", "'long ago'", Manifest.claim),
+        ("not_before", "'soon'", Manifest.next_due),
+        ("prompt", "CAST(x'ff' AS TEXT)", lambda manifest, plan: list(manifest.jobs(plan))),
+    ],
+)
+def test_values_that_are_none_are_refused_with_a_sentence(
+    column: str, value: str, use: Callable[[Manifest, str], object], tmp_path: Path
+) -> None:
+    with Manifest(tmp_path / "m.sqlite", owner=Owner("elsewhere", 1, 1.0)) as manifest:
+        plan = manifest.plan(specs(1 if column == "heard" else 2), 1)
+        assert manifest.claim(plan) is not None
+    with sqlite3.connect(tmp_path / "m.sqlite") as database:
+        database.execute(f"UPDATE jobs SET {column} = {value}")
+    with (
+        Manifest(tmp_path / "m.sqlite") as manifest,
+        pytest.raises(Gen3DError, match=r"m\.sqlite cannot be used \(.*if it is damaged, remove it"),
+    ):
+        use(manifest, plan)
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
