@@ -14,7 +14,7 @@ from torch import Tensor
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError
 from gen3d.kernels.dispatch import check_forced, forcing
-from gen3d.pipeline.events import Event, PhaseBegan, Said
+from gen3d.pipeline.events import Event, PhaseBegan, Said, StepEvent
 from gen3d.pipeline.generate import optimize
 from gen3d.pipeline.guides import check_guided
 from gen3d.pipeline.models import Models
@@ -47,6 +47,21 @@ def understood(stages: list[RunConfig], models: Models) -> Understood | None:
     if not asks_prior(stages):
         return None
     return understand(stages[0].prompt, models.prior.concepts, models.prior.text.encode)
+
+
+def _of_checkpoint(work: Iterator[Event]) -> Event | None:
+    """The next event of a run that goes on from a checkpoint, until it has made a step: what fails until then, fails
+    for what the checkpoint holds. Raises Gen3DError with what to do.
+    """
+    try:
+        return next(work, None)
+    except (Gen3DError, torch.OutOfMemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError) as error:
+        raise Gen3DError(
+            f"The checkpoint does not fit the run that it lies in ({type(error).__name__}: {error}): remove the newest "
+            "file in the run's folder 'checkpoints', and resume again."
+        ) from error
 
 
 class Run:
@@ -114,12 +129,13 @@ class Run:
         if self._without_kernels:
             names = ", ".join(self._without_kernels)
             yield Said(f"'{self.stages[0].kernels.backend}' has no kernels for {names}, which choose their own.")
-        work = self._work()
+        work, resumed = self._work(), self._pending is not None
         while True:
             with self.kernels():  # and not between two events, when others compute
-                event = next(work, None)
+                event = _of_checkpoint(work) if resumed else next(work, None)
             if event is None:
                 return
+            resumed &= not isinstance(event, StepEvent)
             yield event
 
     def _work(self) -> Iterator[Event]:
@@ -135,13 +151,7 @@ class Run:
                 for remark in self.understood.remarks:
                     yield Said(remark, warning=True)
         if self._pending is not None:
-            try:
-                self._put_back(self._pending)
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
-                raise Gen3DError(
-                    f"The checkpoint does not fit the run that it lies in ({type(error).__name__}: {error}): remove "
-                    "the newest file in the run's folder 'checkpoints', and resume again."
-                ) from error
+            self._put_back(self._pending)
             self._pending = None
         if self.scene is None or (first.candidates > 1 and self.finished_seed is None):
             yield from self._begin()
@@ -192,6 +202,11 @@ class Run:
         self._pending = state
 
     def _put_back(self, state: dict[str, Any]) -> None:
+        for name, low, high in (("number", 0, len(self.stages)), ("scene_of", -1, len(self.stages) - 1)):
+            if type(state[name]) is not int or not low <= state[name] <= high:
+                raise ValueError(f"its '{name}' is {state[name]!r}")
+        if type(state["seconds"]) not in (int, float) or not isinstance(state["costs"], list):
+            raise TypeError("its 'seconds' or 'costs' are none")
         self.number, self._scene_of = state["number"], state["scene_of"]
         self.drafts = [Draft(**draft) for draft in state["drafts"]]
         self.finished_seed, self.costs = state["finished_seed"], state["costs"]

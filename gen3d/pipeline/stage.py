@@ -85,6 +85,10 @@ class Stage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave to a stage of the same configuration and scene."""
+        if type(state["step"]) is not int or not 0 <= state["step"] <= self.steps:
+            raise ValueError(f"its step is {state['step']!r}, of {self.steps}")
+        if type(state["damping"]) not in (int, float):
+            raise TypeError(f"its damping is {state['damping']!r}")
         self.step, self.damping = state["step"], state["damping"]
         if self.appearance.learned is not None:
             self.appearance.learned.load_state_dict(state["background"])

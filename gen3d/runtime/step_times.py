@@ -71,7 +71,11 @@ class StepTimes:
         return {"steps": self.steps, "seconds": dict(self.seconds)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what `state_dict` gave."""
+        """Puts back what `state_dict` gave. Raises TypeError for what is no time."""
+        if type(state["steps"]) is not int or any(
+            type(value) not in (int, float) for value in state["seconds"].values()
+        ):
+            raise TypeError("a time that was measured is no number")
         self.steps, self._seconds = state["steps"], dict(state["seconds"])
         self._open.clear()
 

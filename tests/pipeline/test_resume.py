@@ -174,3 +174,31 @@ def test_checkpoints_are_few_and_a_damaged_one_is_passed_over(models: Models, tm
     state["version"] = 0
     with pytest.raises(Gen3DError, match="version 0"):
         Run(stages, models).load_state_dict(state)
+
+
+def test_a_checkpoint_whose_values_are_of_other_kinds_is_refused(models: Models, tmp_path: Path) -> None:
+    """Whether it is noticed when the state is put back, or in the step after."""
+    stages = stages_of("optimization.steps=3")
+    run, path = Run(stages, models), tmp_path / "1.safetensors"
+    for event in run.events():
+        if isinstance(event, StepEvent):
+            save_state(path, run.state_dict())
+            break
+    for keys, value in (
+        (("number",), "x"), (("number",), 10**9), (("scene_of",), -7), (("costs",), None), (("seconds",), "x"),
+        (("stage", "step"), -(10**9)), (("stage", "step"), 1.5), (("stage", "damping"), []),
+        (("stage", "times", "seconds", "rest"), None), (("stage", "optimizer", "param_groups", 0, "lr_initial"), "x"),
+        (("stage", "optimizer", "param_groups", 0, "betas"), 3),
+        (("stage", "optimizer", "state", 1, "exp_avg_sq"), None),
+        (("stage", "guides", "views", "views"), torch.zeros(0)), (("scene", "representation"), None),
+        (("generator",), torch.zeros(3)),
+    ):  # fmt: skip
+        state = owner = load_state(path)
+        for key in keys[:-1]:
+            owner = owner[key]
+        assert keys[-1] in owner or isinstance(owner, list)
+        owner[keys[-1]] = value
+        resumed = Run(stages, models)
+        resumed.load_state_dict(state)
+        with pytest.raises(Gen3DError, match=r"The checkpoint does not fit the run .* remove the newest file"):
+            list(resumed.events())
