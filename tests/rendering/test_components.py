@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from gen3d.rendering.components import belonging
+from gen3d.rendering.components import belonging, signed_volumes
 
 
 def ball(radius: float, x: float) -> trimesh.Trimesh:
@@ -31,6 +31,18 @@ def test_a_wheel_of_the_car_stays_and_a_floater_goes() -> None:
 
 def test_large_parts_stay_anywhere_and_dust_goes_everywhere() -> None:
     assert kept(ball(0.5, -0.4), ball(0.2, 0.7), ball(0.02, 0.13)) == [True, True, False]
+
+
+def test_parts_count_by_their_share_however_large_the_whole_is() -> None:
+    for scale in (0.1, 1.0):
+        sizes = ball(0.5 * scale, -0.4), ball(0.4 * scale, 0.7), ball(0.03 * scale, 0.2)
+        assert kept(*sizes) == [True, True, False]
+
+
+def test_volumes_are_those_of_the_tetrahedra() -> None:
+    box = trimesh.creation.box((0.2, 0.3, 0.4))
+    box.apply_translation([1, -2, 3])
+    assert np.isclose(signed_volumes(np.asarray(box.vertices), np.asarray(box.faces)).sum(), 0.024)
 
 
 def test_what_hangs_on_by_another_part_stays() -> None:
