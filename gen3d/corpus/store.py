@@ -80,12 +80,14 @@ class ObjectRecord:
         return bool(re.search(r"\b(by-?sa|share-?alike)\b", re.sub(r"[\s_]+", "-", self.license.lower())))
 
 
-_LISTS = ("nouns", "captions", "materials", "tags")
+_LISTS = ("nouns", "captions", "materials", "tags", "kinds", "said")
 """Fields of a record that are lists of texts."""
 
 
 def _may_be(name: str, value: object) -> bool:
     """Whether a field of a record may have the value."""
+    if name == "said" and value is None:
+        return True
     if name in _LISTS:
         return isinstance(value, list) and all(isinstance(text, str) for text in value)
     if name == "colors":  # a name and a share each
@@ -93,7 +95,7 @@ def _may_be(name: str, value: object) -> bool:
         return value == pairs and all(isinstance(color, str) and type(share) in (int, float) for color, share in pairs)
     if name == "area":
         return type(value) in (int, float)
-    return type(value) is (bool if name in ("held_out", "evaluate") else str)
+    return type(value) is (bool if name in ("held_out", "evaluate", "templated") else str)
 
 
 class Corpus:

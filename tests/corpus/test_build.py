@@ -297,6 +297,7 @@ def test_a_damaged_corpus_is_named(tmp_path: Path) -> None:
     for name, value in (
         ("id", 3), ("nouns", "a"), ("nouns", [None]), ("area", "1"), ("area", True), ("area", float("nan")),
         ("held_out", 1), ("colors", [["red"]]), ("colors", {"red": 1}), ("colors", [["red", "much"]]), ("tags", None),
+        ("kinds", "x"), ("said", [1]), ("keywords", []), ("templated", 1),
     ):  # fmt: skip
         (tmp_path / "objects.json").write_text(json.dumps([whole | {name: value}]))
         with pytest.raises(UsageError, match=rf"objects\.json cannot be read \(.*('{name}' of an object|not finite)"):
