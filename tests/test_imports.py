@@ -31,11 +31,12 @@ RANKS = {
     "representations": 7,
     "guidance": 8,
     "assets": 8,
+    "corpus": 8,
     "evaluation": 9,
+    "retrieval": 9,
     "pipeline": 10,
     "batch": 11,
     # what makes the packaged weights: may import all of the above, and nothing but the command line imports it
-    "corpus": 12,
     "training": 13,
     "cli": 14,
     "__main__": 15,

@@ -48,6 +48,8 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("render",): Command(
         "gen3d.cli.render", "add_render_arguments", "run_render", "draw an asset: contact sheet and turntable"
     ),
+    ("search",): Command("gen3d.cli.search", "add_search_arguments", "run_search", "find assets by text or likeness"),
+    ("classify",): Command("gen3d.cli.search", "add_classify_arguments", "run_classify", "tell what an asset is"),
     ("evaluate",): Command(
         "gen3d.cli.evaluate", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
     ),

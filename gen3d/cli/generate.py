@@ -23,6 +23,8 @@ commands:
   batch FILE      many prompts with the same settings
   convert IN OUT  splats to a mesh, a mesh to splats, and between formats
   render ASSET    a contact sheet and a turntable video of a file
+  search Q FOLDER find assets by a text, a picture or another asset
+  classify ASSET  tell which of some labels an asset is
   evaluate        measure how well results match their prompts
   names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
