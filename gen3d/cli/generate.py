@@ -33,6 +33,7 @@ commands:
   train prior     train the shape prior
   train view      train the view prior
   train clip      train the matching model that scores results
+  train encoder   train a text-3D encoder to search with
   version         the version of gen3d
 
 Each has its own --help. For an object with the name of a command write: gen3d -- train

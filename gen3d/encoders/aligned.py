@@ -8,6 +8,7 @@ import torch
 
 from gen3d.encoders.clip_mini import WEIGHTS_NAME
 from gen3d.encoders.contract import AlignedEncoder
+from gen3d.encoders.trained import ENCODER_NAME, load_trained
 from gen3d.encoders.view_averaged import ViewAveragedClip
 from gen3d.errors import Gen3DError
 from gen3d.runtime.paths import packaged_weights
@@ -26,6 +27,8 @@ def load_encoder(source: str | Path | None = None, device: torch.device | str = 
     if source is None or str(source) == PACKAGED:
         return ViewAveragedClip.of_folder(packaged_weights(), device)
     folder = Path(source).expanduser()
+    if (folder / ENCODER_NAME).is_file():
+        return load_trained(folder, device)
     if (folder / WEIGHTS_NAME).is_file():
         return ViewAveragedClip.of_folder(folder, device)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):

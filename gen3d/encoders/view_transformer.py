@@ -40,7 +40,7 @@ class ViewTransformer(nn.Module):
 
     def __init__(self, sizes: ViewTransformerSizes, features: int) -> None:
         super().__init__()
-        self.image_size, width = sizes.image_size, sizes.width
+        self.sizes, self.image_size, width = sizes, sizes.image_size, sizes.width
         self.joint_from = sizes.layers // 2
         """The first block whose attention runs over all views."""
         tokens = (sizes.image_size // sizes.patch_size) ** 2 + 1
