@@ -1,7 +1,7 @@
 """What the aligned encoders are trained on: views, points, voxels, captions, and the frozen features of a CLIP.
 
-Renders are the corpus's own. What the frozen CLIP says of every view and caption is computed once and kept in a file
-beside the checkpoints; a step of training then runs no frozen network.
+Renders are the corpus's own. What the frozen CLIP says of every view and caption is computed once and kept in the
+corpus, for all systems that are trained on it; a step of training then runs no frozen network.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +27,12 @@ from gen3d.geometry.voxels import voxelized
 from gen3d.language.captions import with_article
 from gen3d.rendering.backgrounds import before_white
 from gen3d.runtime.progress import Reporter
-from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
+from gen3d.runtime.tensors import load_weights, save_tensors
 
-FEATURES_NAME = "features.safetensors"
+FEATURES_FOLDER = ".features"
+TEXTS = 64
+"""Captions that the frozen CLIP reads at once."""
+
 GREY = 0.4
 """The colour of points whose colours are dropped, as of shapes that have none (OpenShape, section 3.2)."""
 
@@ -137,26 +141,40 @@ class EncoderData:
         return start[:, None] + offset % count[:, None].clamp(min=1)
 
     def frozen(self, clip: ViewAveragedClip, folder: Path, reporter: Reporter) -> Frozen:
-        """What a frozen CLIP says of all views and captions, from the file in `folder` where it is of the same."""
-        path, stamp = folder / FEATURES_NAME, self._stamp(clip)
-        if path.is_file() and read_metadata(path).get("stamp") == stamp:
-            tensors = load_weights(path)
-            return Frozen(tensors["views"].float(), tensors["texts"].float())
-        reporter.stage("features of the frozen CLIP")
-        views = []
-        with torch.no_grad():
-            for index in range(len(self)):
-                images = self.images(torch.tensor([index]), torch.arange(self.view_count))[0]
-                views.append(clip.embed_pictures(images))
-                reporter.step(index + 1, len(self), {})
-            texts = torch.cat([clip.embed_text(self.captions[i : i + 64]) for i in range(0, len(self.captions), 64)])
-        found = Frozen(torch.stack(views), texts)
-        save_tensors(path, {"views": found.views.half(), "texts": found.texts.half()}, {"stamp": stamp})
-        return Frozen(found.views.half().float(), found.texts.half().float())
+        """What a frozen CLIP says of all views and captions, from the files in `folder` where they are of the same."""
+        ids = [record.id for record in self.records]
+        views = _kept(folder, "views", [clip.fingerprint, ids], lambda: self._view_features(clip, reporter))
+        texts = _kept(folder, "texts", [clip.fingerprint, self.captions], lambda: self._text_features(clip, reporter))
+        return Frozen(views, texts)
 
-    def _stamp(self, clip: ViewAveragedClip) -> str:
-        told = json.dumps([clip.fingerprint, [record.id for record in self.records], self.captions])
-        return hashlib.sha256(told.encode()).hexdigest()
+    @torch.no_grad()
+    def _view_features(self, clip: ViewAveragedClip, reporter: Reporter) -> Tensor:
+        reporter.stage("what the frozen CLIP says of all views")
+        features = []
+        for index in range(len(self)):
+            features.append(clip.embed_pictures(self.images(torch.tensor([index]), torch.arange(self.view_count))[0]))
+            reporter.step(index + 1, len(self), {})
+        return torch.stack(features)
+
+    @torch.no_grad()
+    def _text_features(self, clip: ViewAveragedClip, reporter: Reporter) -> Tensor:
+        reporter.stage("what the frozen CLIP says of all captions")
+        distinct = list(dict.fromkeys(self.captions))
+        features = []
+        for start in range(0, len(distinct), TEXTS):
+            features.append(clip.embed_text(distinct[start : start + TEXTS]))
+            reporter.step(start // TEXTS + 1, -(-len(distinct) // TEXTS), {})
+        place = {text: index for index, text in enumerate(distinct)}
+        return torch.cat(features)[[place[text] for text in self.captions]]
+
+
+def _kept(folder: Path, name: str, of: list[Any], make: Callable[[], Tensor]) -> Tensor:
+    """Features in fp16 in a file whose name says what they are of; made where it is not there."""
+    digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
+    path = folder / f"{name}-{digest}.safetensors"
+    if not path.is_file():
+        save_tensors(path, {name: make().half()})
+    return load_weights(path)[name].float()
 
 
 def hard_batch(features: Tensor, seeds: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:

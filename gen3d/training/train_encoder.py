@@ -10,6 +10,7 @@ the same weights. The moving average of the weights is what is written.
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.progress import LogReporter, Reporter
 from gen3d.training.checkpoint import SAVE_EVERY_SECONDS, Budget, TrainingState, cosine_rate
-from gen3d.training.encoder_data import EncoderData
+from gen3d.training.encoder_data import FEATURES_FOLDER, EncoderData
 from gen3d.training.encoder_systems import KINDS, WITHOUT_CLIP, Batch, Options, System, build_system
 
 WARMUP = 30
@@ -140,7 +141,9 @@ def _system(
     if kind in WITHOUT_CLIP:
         return build_system(kind, data, None, None, folder, options)
     clip = ViewAveragedClip.of_folder(folder)
-    return build_system(kind, data, clip, data.frozen(clip, checkpoints, reporter), folder, options)
+    own = corpus.folder / FEATURES_FOLDER
+    kept = own if own.is_dir() or os.access(corpus.folder, os.W_OK) else checkpoints
+    return build_system(kind, data, clip, data.frozen(clip, kept, reporter), folder, options)
 
 
 def _agreed(accelerator: Any, spent: float, stop: StopFlag | None) -> float:

@@ -186,9 +186,10 @@ def test_features_of_the_frozen_clip_are_computed_once(shapes, tmp_path):
     first = EncoderData(shapes).frozen(clip, tmp_path, Stages())
     second = EncoderData(shapes).frozen(clip, tmp_path, Stages())
     assert torch.equal(first.views, second.views)
-    assert len(stages) == 1
-    EncoderData(shapes, enriched=False).frozen(clip, tmp_path, Stages())  # other captions
     assert len(stages) == 2
+    raw = EncoderData(shapes, enriched=False)
+    assert len(raw.frozen(clip, tmp_path, Stages()).texts) == len(raw.captions) == 10
+    assert len(stages) == 3  # other captions of the same views
     with torch.no_grad():
         views = clip.embed_pictures(EncoderData(shapes).images(torch.tensor([2]), torch.arange(VIEWS))[0])
     assert torch.allclose(views, first.views[2], atol=1e-3)
