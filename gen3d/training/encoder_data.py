@@ -82,6 +82,13 @@ class EncoderData:
         if not self.captions:
             raise Gen3DError(f"The corpus '{corpus.folder}' has no captions to train with.")
 
+        distinct = {text: index for index, text in enumerate(dict.fromkeys(self.captions))}
+        self.text_ids = torch.tensor([distinct[caption] for caption in self.captions])
+        """Captions that are equal texts have one number."""
+        self.fits = torch.zeros(len(self.rows), len(distinct), dtype=torch.bool)
+        """[N, T] whether a text is one of the object's own: "a chair" is of every chair, and no negative of any."""
+        self.fits[self.caption_owner, self.text_ids] = True
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -1,7 +1,8 @@
 """The systems that `gen3d train encoder` trains: for each its networks, its batches, its loss and its file.
 
 The networks and the loss are one module, so that one process trains it as several do: features of all processes are
-gathered before they are compared, and a batch of two processes gives the gradient of one twice as large.
+gathered before they are compared, and a batch of two processes gives the gradient of one twice as large. Beyond the
+papers, a text that is another object's as well, as "a chair" is of every chair, counts as no negative of that object.
 """
 
 from __future__ import annotations
@@ -85,13 +86,21 @@ class System:
 class Objective(nn.Module):
     """Networks that are trained, and the logarithm of the factor on cosines."""
 
-    def __init__(self) -> None:
+    fits: Tensor
+
+    def __init__(self, fits: Tensor | None = None) -> None:
+        """Takes the table of what texts an object may be called by, see `EncoderData.fits`, where the loss asks it."""
         super().__init__()
+        self.register_buffer("fits", fits, persistent=False)
         self.log_scale = nn.Parameter(torch.tensor(losses.START_LOG_SCALE))
 
     @property
     def scale(self) -> Tensor:
         return self.log_scale.exp()
+
+    def fitting(self, batch: Batch) -> Tensor:
+        """[N, M] bool: whether each text of a batch is one of each shape's own, its own text or another's."""
+        return self.fits[everyone(batch["objects"])][:, everyone(batch["text_ids"])]
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
@@ -300,17 +309,17 @@ def _text2shape_gan(data: EncoderData, folder: Path, options: Options) -> System
 class OpenShapeObjective(Objective):
     """The tri-modal loss of coloured points against frozen texts and pictures."""
 
-    def __init__(self, sizes: PointSizes, image_loss: bool, text_loss: bool) -> None:
-        super().__init__()
+    def __init__(self, sizes: PointSizes, fits: Tensor, image_loss: bool, text_loss: bool) -> None:
+        super().__init__(fits)
         self.net, self.image_loss, self.text_loss = PointEncoder(sizes), image_loss, text_loss
 
     def forward(self, batch: Batch) -> Tensor:
         shapes = everyone(_unit(self.net(batch["points"])))
         texts, images, seed, has_text = (everyone(batch[name]) for name in ("texts", "images", "seed", "has_text"))
         ignored = losses.false_negatives(images, texts, seed)
-        return losses.trimodal(
-            shapes, texts, images, self.scale, ignored, has_text.bool(), float(self.text_loss), float(self.image_loss)
-        )
+        weights = (float(self.text_loss), float(self.image_loss))
+        fitting = self.fitting(batch)
+        return losses.trimodal(shapes, texts, images, self.scale, ignored, has_text.bool(), fitting, *weights)
 
 
 def _openshape(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder: Path, options: Options) -> System:
@@ -320,19 +329,21 @@ def _openshape(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder
     def batch(generator: torch.Generator, spent: float) -> Batch:
         objects, seed = _draw_hard(data, means, options, generator, spent)
         has_text = data.caption_count[objects] > 0
-        texts = torch.zeros(len(objects), clip.dimension)
-        texts[has_text] = frozen.texts[data.draw_captions(objects[has_text], 1, generator).flatten()]
+        texts, ids = torch.zeros(len(objects), clip.dimension), torch.zeros(len(objects), dtype=torch.long)
+        chosen = data.draw_captions(objects[has_text], 1, generator).flatten()
+        texts[has_text], ids[has_text] = frozen.texts[chosen], data.text_ids[chosen]
         view = torch.randint(data.view_count, (len(objects),), generator=generator)
         return {
             "points": data.points(objects, options.points, generator), "texts": texts,
             "images": frozen.views[objects, view], "seed": seed, "has_text": has_text.to(torch.uint8),
+            "objects": objects, "text_ids": ids,
         }  # fmt: skip
 
     def save(objective: OpenShapeObjective, out: Path) -> Path:
         details = {"sizes": dataclasses.asdict(sizes), "scale": objective.scale.item()}
         return _with_clip(folder, out, save_encoder(out, "openshape", objective.net, details))
 
-    return System(OpenShapeObjective(sizes, options.image_loss, options.text_loss), batch, save)
+    return System(OpenShapeObjective(sizes, data.fits, options.image_loss, options.text_loss), batch, save)
 
 
 def _draw_hard(
@@ -364,14 +375,14 @@ def _apart(seed: Tensor) -> Tensor:
 class DuoduoObjective(Objective):
     """Two targets: the frozen text, and the mean of the frozen features of the very views that are seen."""
 
-    def __init__(self, tower: ViewTransformer, pixels: tuple[float, float]) -> None:
-        super().__init__()
+    def __init__(self, tower: ViewTransformer, pixels: tuple[float, float], fits: Tensor) -> None:
+        super().__init__(fits)
         self.net, self.pixels = tower, pixels
 
     def forward(self, batch: Batch) -> Tensor:
         shapes = everyone(_unit(self.net(_normalised(batch["images"], self.pixels))))
         texts, targets = everyone(batch["texts"]), everyone(batch["targets"])
-        return losses.duoduo(shapes, texts, targets, self.scale)
+        return losses.duoduo(shapes, texts, targets, self.scale, self.fitting(batch))
 
 
 def _normalised(images: Tensor, pixels: tuple[float, float]) -> Tensor:
@@ -398,7 +409,7 @@ def _tower(clip: ViewAveragedClip, features: int, options: Options) -> tuple[Vie
 def _duoduo(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder: Path, options: Options) -> System:
     tower, sizes, begun = _tower(clip, clip.dimension, options)
     pixels = (float(clip.clip.mean[0]), float(clip.clip.std[0]))
-    objective = DuoduoObjective(tower, pixels)
+    objective = DuoduoObjective(tower, pixels, data.fits)
     if begun:
         tower.requires_grad_(False)
         for parameter in tower.joint_attention():
@@ -407,9 +418,11 @@ def _duoduo(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder: P
     def batch(generator: torch.Generator, spent: float) -> Batch:
         objects = data.draw(options.batch, generator, captioned=True)
         views = _some_views(data, generator)
-        texts = frozen.texts[data.draw_captions(objects, 1, generator).flatten()]
-        targets = losses.view_target(frozen.views[objects][:, views])
-        return {"images": data.images(objects, views), "texts": texts, "targets": targets}
+        chosen = data.draw_captions(objects, 1, generator).flatten()
+        return {
+            "images": data.images(objects, views), "targets": losses.view_target(frozen.views[objects][:, views]),
+            "texts": frozen.texts[chosen], "objects": objects, "text_ids": data.text_ids[chosen],
+        }  # fmt: skip
 
     def save(objective: DuoduoObjective, out: Path) -> Path:
         details = _view_details(sizes, clip.dimension, objective.scale.item(), pixels)
@@ -435,8 +448,8 @@ def _view_details(sizes: dict[str, Any], features: int, scale: float, pixels: tu
 class AlignObjective(Objective):
     """Decoupled multi-positives with several texts and several views a shape, at all nested sizes at once."""
 
-    def __init__(self, net: AlignModel, pixels: tuple[float, float], options: Options) -> None:
-        super().__init__()
+    def __init__(self, net: AlignModel, pixels: tuple[float, float], fits: Tensor, options: Options) -> None:
+        super().__init__(fits)
         self.net, self.pixels, self.options = net, pixels, options
 
     def forward(self, batch: Batch) -> Tensor:
@@ -446,10 +459,12 @@ class AlignObjective(Objective):
             everyones_owners(batch[name], len(shapes)) for name in ("text_owner", "picture_owner")
         )
 
+        fitting = self.fitting(batch)
+
         def loss(shapes: Tensor, texts: Tensor, pictures: Tensor) -> Tensor:
             parts = []
             if self.options.text_loss:
-                parts.append(losses.multi_positive(shapes, texts, text_owner, self.scale))
+                parts.append(losses.multi_positive(shapes, texts, text_owner, self.scale, fitting))
             if self.options.image_loss:
                 parts.append(losses.multi_positive(shapes, pictures, picture_owner, self.scale))
             return torch.stack(parts).sum()
@@ -472,6 +487,7 @@ def _align(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder: Pa
         return {
             "images": data.images(objects, _some_views(data, generator)), "texts": frozen.texts[chosen],
             "pictures": frozen.views[objects[:, None], shown].flatten(0, 1),
+            "objects": objects, "text_ids": data.text_ids[chosen],
             "text_owner": _owners(len(objects), each), "picture_owner": _owners(len(objects), shown.shape[1]),
         }  # fmt: skip
 
@@ -480,7 +496,7 @@ def _align(data: EncoderData, clip: ViewAveragedClip, frozen: Frozen, folder: Pa
         details |= {"nested": list(options.nested), "clip_features": clip.dimension}
         return _with_clip(folder, out, save_encoder(out, "align", objective.net, details))
 
-    return System(AlignObjective(net, pixels, options), batch, save)
+    return System(AlignObjective(net, pixels, data.fits, options), batch, save)
 
 
 # CLIP-Forge

@@ -43,11 +43,12 @@ def contrastive_loss(images: Tensor, texts: Tensor, ignored: Tensor, scale: Tens
 def itc(a: Tensor, b: Tensor, scale: Tensor, ignored: Tensor | None = None) -> Tensor:
     """ITC(A, B) = 1/2 [CE(s A B', i) + CE(s B A', i)], pairs in rows (Radford et al. 2021, CLIP, figure 3).
 
-    a, b: unit features [N, D]. ignored: [N, N] bool with a False diagonal, pairs (a_i, b_j) that are left out.
+    a, b: unit features [N, D]. ignored: [N, N] bool, pairs (a_i, b_j) that are left out; the diagonal counts always.
     """
     if ignored is None:
         ignored = torch.zeros(len(a), len(a), dtype=torch.bool, device=a.device)
-    return contrastive_loss(a, b, ignored, scale)[0]
+    own = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    return contrastive_loss(a, b, ignored & ~own, scale)[0]
 
 
 def association(texts: Tensor, shapes: Tensor, owner: Tensor) -> Tensor:
@@ -109,6 +110,7 @@ def trimodal(
     scale: Tensor,
     ignored: Tensor | None = None,
     has_text: Tensor | None = None,
+    ignored_texts: Tensor | None = None,
     text_weight: float = 1.0,
     image_weight: float = 1.0,
 ) -> Tensor:
@@ -116,12 +118,13 @@ def trimodal(
     equation 1): half of ITC(S, T) + ITC(S, I), against frozen unit features of texts and images [N, D].
 
     ignored: see `false_negatives`. has_text: [N] bool; of a shape whose text was filtered out the image still counts.
-    The weights are for ablations.
+    ignored_texts: [N, N] bool, further pairs that do not count between shapes and texts. The weights are for ablations.
     """
     loss = image_weight * itc(shapes, images, scale, ignored)
     kept = torch.ones(len(shapes), dtype=torch.bool, device=shapes.device) if has_text is None else has_text
     if bool(kept.any()):
-        fewer = None if ignored is None else ignored[kept][:, kept]
+        masks = [mask[kept][:, kept] for mask in (ignored, ignored_texts) if mask is not None]
+        fewer = torch.stack(masks).any(0) if masks else None
         loss = loss + text_weight * itc(shapes[kept], texts[kept], scale, fewer)
     return 0.5 * loss
 
@@ -139,13 +142,13 @@ def false_negatives(images: Tensor, texts: Tensor, seed: Tensor, margin: float =
     return fits & other & (seed[:, None] == seed[None])
 
 
-def duoduo(shapes: Tensor, texts: Tensor, images: Tensor, scale: Tensor) -> Tensor:
+def duoduo(shapes: Tensor, texts: Tensor, images: Tensor, scale: Tensor, ignored: Tensor | None = None) -> Tensor:
     """ITC(S, T) + ITC(S, I), weights 1 and 1 (Lee et al. 2024, DuoduoCLIP, section 3.2).
 
     shapes: unit features [N, D] of several views. texts: frozen unit features [N, D]. images: the `view_target` of the
-    very views that the shapes were seen from.
+    very views that the shapes were seen from. ignored: [N, N] bool, pairs of a shape and a text that do not count.
     """
-    return itc(shapes, texts, scale) + itc(shapes, images, scale)
+    return itc(shapes, texts, scale, ignored) + itc(shapes, images, scale)
 
 
 def view_target(images: Tensor) -> Tensor:
@@ -153,32 +156,40 @@ def view_target(images: Tensor) -> Tensor:
     return F.normalize(images.mean(1), dim=-1)
 
 
-def decoupled_multi_positive(x: Tensor, y: Tensor, positive: Tensor, scale: Tensor) -> Tensor:
+def decoupled_multi_positive(
+    x: Tensor, y: Tensor, positive: Tensor, scale: Tensor, ignored: Tensor | None = None
+) -> Tensor:
     """Mean over rows, and over the positives p of a row, of -log[e^(s x.p) / (e^(s x.p) + sum_n e^(s x.n))], over the
     negatives n.
 
     Each positive competes with the negatives alone. In one softmax over all, a positive that is near already would be
     pushed away for the sake of the others, and with many positives no negative would count. It is what HOLA's abstract
-    says of its loss (Aharonov et al. 2026); the equation of the paper was not at hand. x: unit features [N, D]. y:
-    [M, D]. positive: [N, M] bool; rows without a positive do not count. Raises ValueError where there is none.
+    says of its loss (Aharonov et al. 2026); the equation of the paper was not at hand.
+
+    x: unit features [N, D]. y: [M, D]. positive: [N, M] bool; rows without a positive do not count. ignored: [N, M]
+    bool, pairs that are no negatives either. Raises ValueError where nothing is positive.
     """
     if not bool(positive.any()):
         raise ValueError("A batch needs a positive pair.")
     logits = scale * x @ y.T
     # A logit of the lowest number is one of minus infinity, e^ of which is 0, but gives no NaN where nothing is left.
-    negatives = logits.masked_fill(positive, torch.finfo(logits.dtype).min).logsumexp(1, keepdim=True)
+    left_out = positive if ignored is None else positive | ignored
+    negatives = logits.masked_fill(left_out, torch.finfo(logits.dtype).min).logsumexp(1, keepdim=True)
     terms = F.softplus(negatives - logits) * positive
     count = positive.sum(1)
     return (terms.sum(1) / count.clamp(min=1)).sum() / (count > 0).sum()
 
 
-def multi_positive(shapes: Tensor, others: Tensor, owner: Tensor, scale: Tensor) -> Tensor:
+def multi_positive(
+    shapes: Tensor, others: Tensor, owner: Tensor, scale: Tensor, ignored: Tensor | None = None
+) -> Tensor:
     """Half of the decoupled losses shape -> others and others -> shape. others: unit features [M, D] of several texts
-    or views a shape. owner: [M] index of each one's shape.
+    or views a shape. owner: [M] index of each one's shape. ignored: [N, M] bool, pairs that are no negatives.
     """
     positive = owner[None] == torch.arange(len(shapes), device=owner.device)[:, None]
-    there = decoupled_multi_positive(shapes, others, positive, scale)
-    return 0.5 * (there + decoupled_multi_positive(others, shapes, positive.T, scale))
+    there = decoupled_multi_positive(shapes, others, positive, scale, ignored)
+    back = decoupled_multi_positive(others, shapes, positive.T, scale, None if ignored is None else ignored.T)
+    return 0.5 * (there + back)
 
 
 def nested(loss: Callable[..., Tensor], features: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:

@@ -119,7 +119,7 @@ def _accelerator(bf16: bool, device: str | None) -> Any:
         from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.state import AcceleratorState
     except ImportError:
-        raise Gen3DError("Training an encoder needs accelerate: run 'pip install accelerate'.") from None
+        raise Gen3DError("Training an encoder needs accelerate: run 'pip install gen3d[train]'.") from None
     AcceleratorState._reset_state()  # a process may train several, with several precisions
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a GAN trains one half at a time
     return Accelerator(mixed_precision="bf16" if bf16 else None, cpu=device == "cpu", kwargs_handlers=[unused])

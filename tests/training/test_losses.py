@@ -216,6 +216,25 @@ def test_decoupled_multi_positives():
     assert close(losses.multi_positive(shapes, texts, OWNER, S), expected / 2)
 
 
+def test_a_text_that_fits_another_shape_is_no_negative_of_it():
+    shapes, texts = unit(3, 0), unit(6, 1)
+    fitting = torch.zeros(3, 6, dtype=torch.bool)
+    fitting[0, 1] = fitting[0, 4] = True  # its own text, which stays a positive, and one of shape 1
+    rows = []
+    for i in range(3):
+        own = [j for j in range(6) if OWNER[j] == i]
+        negatives = sum(exp(5 * dot(shapes[i], texts[j])) for j in range(6) if j not in own and not fitting[i, j])
+        rows.append(sum(log(1 + negatives / exp(5 * dot(shapes[i], texts[j]))) for j in own) / len(own))
+    loss = losses.decoupled_multi_positive(shapes, texts, OWNER[None] == torch.arange(3)[:, None], S, fitting)
+    assert close(loss, sum(rows) / 3)
+    pairs, kept = unit(3, 1), lambda i, j: (i, j) != (0, 2)
+    masked = torch.eye(3, dtype=torch.bool)
+    masked[0, 2] = True  # the diagonal counts all the same
+    expected = itc_loop(shapes, pairs, 5.0, kept) + itc_loop(shapes, pairs, 5.0)
+    assert close(losses.duoduo(shapes, pairs, pairs, S, masked), expected)
+    assert close(losses.trimodal(shapes, pairs, pairs, S, ignored_texts=masked), expected / 2)
+
+
 def test_one_positive_each_is_plain_itc():
     a, b = unit(5, 0), unit(5, 1)
     assert close(losses.multi_positive(a, b, torch.arange(5), S), itc_loop(a, b, 5.0))
@@ -294,7 +313,7 @@ def test_the_critic_does_not_move_the_generator_and_the_generator_loss_does():
     losses.critic_loss(critic, texts, fake, real, other, on_real=False).backward()
     assert fake.grad is None
     loss = losses.generator_loss(critic, texts, fake)
-    assert float(loss) == pytest.approx(-float(critic(texts, fake).sum()) / 4)
+    assert loss.item() == pytest.approx(-critic(texts, fake).sum().item() / 4)
     loss.backward()
     assert fake.grad.abs().sum() > 0
 

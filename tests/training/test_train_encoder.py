@@ -226,6 +226,16 @@ def test_captions_are_their_objects_own_and_differ_where_there_are_enough(shapes
             assert all(int(data.caption_owner[index]) == item for index in row)
 
 
+def test_a_text_of_several_objects_fits_all_of_them(shapes):
+    corpus = Corpus(shapes.folder)
+    corpus.records[0].captions.append(corpus.records[1].captions[1])
+    data = EncoderData(corpus)
+    text = data.text_ids[data.captions.index(corpus.records[1].captions[1])]
+    assert data.fits[:, text].nonzero().flatten().tolist() == [0, 1]
+    assert sorted(set(data.fits.sum(0).tolist())) == [1, 2]
+    assert all(data.fits[owner, text] for owner, text in zip(data.caption_owner, data.text_ids, strict=True))
+
+
 def test_a_hard_batch_holds_seeds_and_their_neighbours_once():
     features = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1], [-1, 0]]), dim=-1)
     objects, seed = hard_batch(features, torch.tensor([0, 2]), 2)
