@@ -34,6 +34,14 @@ from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
 ENCODER_NAME, WORDS_NAME = "encoder.safetensors", "encoder_vocab.json"
 
 
+def is_trained(source: str) -> bool:
+    """Whether a text names a folder that 'gen3d train encoder' wrote, other than a CLIP."""
+    try:
+        return (Path(source).expanduser() / ENCODER_NAME).is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def save_encoder(folder: Path, kind: str, model: nn.Module, details: Mapping[str, Any]) -> Path:
     """Writes a network to `encoder.safetensors`, matrices in fp16, with what is needed to build it again as JSON.
 

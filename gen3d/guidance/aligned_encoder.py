@@ -18,6 +18,9 @@ from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.guidance.clip import ClipTowers, cosine_loss, image_features, text_features
 from gen3d.runtime.transfers import sent
 
+CLOUD_POINTS = 2048
+"""Points at which an encoder of surfaces sees a scene."""
+
 
 @dataclass(frozen=True)
 class EncoderStep:

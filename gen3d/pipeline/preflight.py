@@ -59,8 +59,18 @@ def _check_prior(folder: Path) -> None:
             )
 
 
+def _is_trained(source: str) -> bool:
+    """As `encoders.trained.is_trained`, which imports torch."""
+    try:
+        return (Path(source).expanduser() / "encoder.safetensors").is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def _check_guides(stage: RunConfig) -> None:
     for settings in (stage.clip, stage.encoder):
+        if settings is stage.encoder and _is_trained(settings.model):
+            continue
         if is_used(settings) and settings.model != "mini":
             from gen3d.encoders.clip_files import check_available as check_clip
 
