@@ -145,3 +145,15 @@ class VoxelGan(nn.Module):
     def __init__(self, sizes: Text2ShapeSizes) -> None:
         super().__init__()
         self.generator, self.critic = VoxelGenerator(sizes), VoxelCritic(sizes)
+
+
+class VoxelMaker(nn.Module):
+    """Token ids [B, L] and noise [B, 8] -> voxels [B, 4, 32, 32, 32]: the trained text network and the generator."""
+
+    def __init__(self, sizes: Text2ShapeSizes) -> None:
+        super().__init__()
+        self.text, self.generator = TextGru(sizes), VoxelGenerator(sizes)
+
+    def forward(self, tokens: Tensor, noise: Tensor) -> Tensor:
+        voxels: Tensor = self.generator(self.text(tokens), noise)
+        return voxels

@@ -21,7 +21,7 @@ from gen3d.encoders.conditional_flow import ConditionalFlow, FlowSizes
 from gen3d.encoders.contract import AlignedEncoder, Reads
 from gen3d.encoders.evaluator import fit_square
 from gen3d.encoders.point_encoder import PointEncoder, PointSizes
-from gen3d.encoders.text2shape import Text2Shape, Text2ShapeSizes, VoxelGenerator
+from gen3d.encoders.text2shape import Text2Shape, Text2ShapeSizes, VoxelMaker
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.encoders.view_averaged import ViewAveragedClip
 from gen3d.encoders.view_transformer import ViewTransformer, ViewTransformerSizes
@@ -71,9 +71,9 @@ def load_trained(folder: Path, device: torch.device | str = "cpu") -> AlignedEnc
     return encoder
 
 
-def load_generator(folder: Path) -> VoxelGenerator:
-    """Text2Shape's generator of voxels. Raises Gen3DError as `load_trained`."""
-    return _of_kind(folder, "text2shape-gan", VoxelGenerator)
+def load_voxel_maker(folder: Path) -> tuple[VoxelMaker, WordTokenizer]:
+    """Text2Shape's generator with its text network, and its words. Raises Gen3DError as `load_trained`."""
+    return _of_kind(folder, "text2shape-gan", VoxelMaker), WordTokenizer.load(folder / WORDS_NAME)
 
 
 def load_flow(folder: Path) -> ConditionalFlow:
@@ -212,7 +212,7 @@ _NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     ),
     "openshape": lambda details: PointEncoder(PointSizes(**details["sizes"])),
     "text2shape": lambda details: Text2Shape(Text2ShapeSizes(**details["sizes"])),
-    "text2shape-gan": lambda details: VoxelGenerator(Text2ShapeSizes(**details["sizes"])),
+    "text2shape-gan": lambda details: VoxelMaker(Text2ShapeSizes(**details["sizes"])),
     "clipforge": lambda details: ConditionalFlow(FlowSizes(**details["sizes"])),
 }
 """How the network of each kind is built from the details of its file."""

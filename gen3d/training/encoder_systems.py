@@ -26,7 +26,7 @@ from gen3d.encoders.align import NESTED, AlignModel
 from gen3d.encoders.clip_mini import build_clip, encode_text, normalise_images, save_clip
 from gen3d.encoders.conditional_flow import ConditionalFlow, FlowSizes
 from gen3d.encoders.point_encoder import PointEncoder, PointSizes
-from gen3d.encoders.text2shape import Text2Shape, Text2ShapeSizes, VoxelGan, VoxelGenerator
+from gen3d.encoders.text2shape import Text2Shape, Text2ShapeSizes, VoxelGan, VoxelGenerator, VoxelMaker
 from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.encoders.trained import CLIP_FILES, WORDS_NAME, load_text2shape, save_encoder
 from gen3d.encoders.view_averaged import ViewAveragedClip
@@ -298,7 +298,12 @@ def _text2shape_gan(data: EncoderData, folder: Path, options: Options) -> System
         return {"texts": texts, "voxels": voxels, "mismatched": voxels.roll(1, 0), "noise": noise, "coin": coin}
 
     def save(objective: GanObjective, out: Path) -> Path:
-        return save_encoder(out, "text2shape-gan", objective.net.generator, {"sizes": dataclasses.asdict(sizes)})
+        maker = VoxelMaker(sizes)
+        maker.text.load_state_dict(encoder.text.state_dict())
+        maker.generator.load_state_dict(objective.net.generator.state_dict())
+        out.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(out / WORDS_NAME)
+        return save_encoder(out, "text2shape-gan", maker, {"sizes": dataclasses.asdict(sizes)})
 
     return System(GanObjective(sizes), batch, save, rate=5e-5, betas=(0.5, 0.999), weight_decay=0.0)
 

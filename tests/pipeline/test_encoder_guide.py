@@ -18,8 +18,8 @@ from gen3d.pipeline.pipeline import Pipeline
 
 SETTINGS = [
     "start.kind=sphere", "code.weight=0", "field_views.weight=0", "clip.weight=0", "encoder.weight=1",
-    "optimization.steps=40", "splats.lr_color=0.1", "optimization.resolution=32", "splats.count=300", "export.mesh_grid=32",
-    "export.mesh_faces=500", "export.texture_size=32",
+    "optimization.steps=40", "splats.lr_color=0.1", "optimization.resolution=32", "splats.count=300",
+    "export.mesh_grid=32", "export.mesh_faces=500", "export.texture_size=32",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from gen3d.cli import main
 from gen3d.cli.train import ENCODER_KINDS
 from gen3d.corpus.store import Corpus, ObjectRecord, write_records
 from gen3d.encoders.aligned import load_encoder
-from gen3d.encoders.trained import load_flow, load_generator
+from gen3d.encoders.trained import load_flow, load_voxel_maker
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.retrieval.search import search
 from gen3d.runtime.interrupt import StopFlag
@@ -135,7 +135,8 @@ def test_the_two_that_make_shapes(shapes, text2shape, tmp_path):
         "text2shape-gan", shapes, tmp_path / "a", tmp_path / "gan", Budget(steps=6), clip=text2shape,
         options=TINY["text2shape"], device="cpu",
     )  # fmt: skip
-    voxels = load_generator(tmp_path / "gan")(torch.randn(2, 128), torch.zeros(2, 8))
+    maker, words = load_voxel_maker(tmp_path / "gan")
+    voxels = maker(words(["a red square", "a blue disc"]), torch.zeros(2, 8))
     assert voxels.shape == (2, 4, 32, 32, 32)
     train_encoder(
         "clipforge", shapes, tmp_path / "b", tmp_path / "flow", Budget(steps=2), options=TINY["clipforge"], device="cpu"
