@@ -30,7 +30,7 @@ from gen3d.encoders.clip_mini import WEIGHTS_NAME
 from gen3d.encoders.trained import ENCODER_NAME
 from gen3d.training.checkpoint import Budget
 from gen3d.training.encoder_report import Interval, bootstrap, held_out_rows, retrieval, shape_features, zero_shot
-from gen3d.training.encoder_systems import Options
+from gen3d.training.systems.base import Options
 from gen3d.training.train_encoder import train_encoder
 
 SYSTEMS = {

@@ -214,7 +214,7 @@ def run_train_encoder(args: argparse.Namespace, reporter: Reporter) -> int:
     from gen3d.runtime.files import user_path
     from gen3d.runtime.interrupt import StopFlag
     from gen3d.training.checkpoint import Budget
-    from gen3d.training.encoder_systems import Options
+    from gen3d.training.systems.base import Options
     from gen3d.training.train_encoder import train_encoder
 
     if args.threads:

@@ -27,7 +27,8 @@ from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.progress import LogReporter, Reporter
 from gen3d.training.checkpoint import SAVE_EVERY_SECONDS, Budget, TrainingState, cosine_rate
 from gen3d.training.encoder_data import FEATURES_FOLDER, EncoderData
-from gen3d.training.encoder_systems import KINDS, WITHOUT_CLIP, Batch, Options, System, build_system
+from gen3d.training.systems.base import Batch, Options, System
+from gen3d.training.systems.table import KINDS, WITHOUT_CLIP, build_system
 
 WARMUP = 30
 LARGEST_GRADIENT = 1.0

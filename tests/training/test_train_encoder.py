@@ -23,7 +23,8 @@ from gen3d.runtime.paths import packaged_weights
 from gen3d.runtime.tensors import load_weights
 from gen3d.training.checkpoint import Budget
 from gen3d.training.encoder_data import EncoderData, hard_batch, says_something, texts_of
-from gen3d.training.encoder_systems import KINDS, Options
+from gen3d.training.systems.base import Options
+from gen3d.training.systems.table import KINDS
 from gen3d.training.train_encoder import train_encoder
 from tests.toy_clip import SHAPES, TONES, draw_shape
 
@@ -261,7 +262,7 @@ def test_two_processes_train_as_one_and_bf16_works(shapes, tmp_path):
     script.write_text(
         "import torch, torch.distributed as d, sys\n"
         "from gen3d.training import losses\n"
-        "from gen3d.training.encoder_systems import everyone, everyones_owners\n"
+        "from gen3d.training.systems.base import everyone, everyones_owners\n"
         "d.init_process_group('gloo')\n"
         "r = d.get_rank()\n"
         "g = torch.Generator().manual_seed(0)\n"
