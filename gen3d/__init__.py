@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from gen3d.pipeline.pipeline import Finished as Finished
     from gen3d.pipeline.pipeline import Pipeline as Pipeline
     from gen3d.pipeline.pipeline import generate as generate
+    from gen3d.retrieval.search import Hit as Hit
+    from gen3d.retrieval.search import SearchResult as SearchResult
+    from gen3d.retrieval.search import classify as classify
+    from gen3d.retrieval.search import search as search
 
 _HOMES = {
     "Asset": "gen3d.assets.asset",
@@ -41,12 +45,15 @@ _HOMES = {
     "ConvertOptions": "gen3d.assets.convert",
     "Finished": "gen3d.pipeline.pipeline",
     "Gen3DError": "gen3d.errors",
+    "Hit": "gen3d.retrieval.search",
     "PhaseBegan": "gen3d.pipeline.events",
     "Pipeline": "gen3d.pipeline.pipeline",
     "RunConfig": "gen3d.config.schema",
     "Said": "gen3d.pipeline.events",
+    "SearchResult": "gen3d.retrieval.search",
     "StepEvent": "gen3d.pipeline.events",
     "UsageError": "gen3d.errors",
+    "classify": "gen3d.retrieval.search",
     "convert": "gen3d.assets.convert",
     "generate": "gen3d.pipeline.pipeline",
     "list_configs": "gen3d.config.load",
@@ -54,6 +61,7 @@ _HOMES = {
     "load_config": "gen3d.config.load",
     "orbit": "gen3d.geometry.cameras",
     "render": "gen3d.assets.convert",
+    "search": "gen3d.retrieval.search",
     "turntable": "gen3d.geometry.cameras",
 }
 """Where each public name lives; it is imported when it is first used."""

@@ -21,7 +21,7 @@ def picture_beside(folder: Path | None, name: str, reading: Reading) -> Picture 
 
 def is_beside(folder: Path | None, name: str) -> bool:
     """Whether there is a file of that name that may be opened."""
-    return _found(folder, name) is not None
+    return beside(folder, name) is not None
 
 
 def bytes_beside(folder: Path | None, name: str, reading: Reading, kind: str) -> bytes | None:
@@ -29,7 +29,7 @@ def bytes_beside(folder: Path | None, name: str, reading: Reading, kind: str) ->
 
     Of paths that lead elsewhere, absolute ones of another machine above all, the file's name alone is looked for.
     """
-    path = _found(folder, name)
+    path = beside(folder, name)
     if path is None:
         reading.leave_out(f"{kind} '{name[:80]}', which is not beside it", many=f"{kind}s '{name[:80]}'")
         return None
@@ -41,7 +41,7 @@ def bytes_beside(folder: Path | None, name: str, reading: Reading, kind: str) ->
         return None
 
 
-def _found(folder: Path | None, name: str) -> Path | None:
+def beside(folder: Path | None, name: str) -> Path | None:
     """The file below `folder`, where it really lies there: neither `..` nor a link leads out. Where none has the name,
     one will do that differs in capitals alone, as on the systems that most such files come from.
     """

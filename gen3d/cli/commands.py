@@ -41,6 +41,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "clip"): Command(
         "gen3d.cli.train", "add_train_clip_arguments", "run_train_clip", "train the matching model"
     ),
+    ("train", "encoder"): Command(
+        "gen3d.cli.train", "add_train_encoder_arguments", "run_train_encoder", "train a text-3D encoder"
+    ),
     ("names",): Command("gen3d.cli.names", "add_names_arguments", "run_names", "list what the packaged prior knows"),
     ("convert",): Command(
         "gen3d.cli.convert", "add_convert_arguments", "run_convert", "turn splats into a mesh, a mesh into splats"
@@ -48,6 +51,8 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("render",): Command(
         "gen3d.cli.render", "add_render_arguments", "run_render", "draw an asset: contact sheet and turntable"
     ),
+    ("search",): Command("gen3d.cli.search", "add_search_arguments", "run_search", "find assets by text or likeness"),
+    ("classify",): Command("gen3d.cli.search", "add_classify_arguments", "run_classify", "tell what an asset is"),
     ("evaluate",): Command(
         "gen3d.cli.evaluate", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
     ),

@@ -23,6 +23,8 @@ commands:
   batch FILE      many prompts with the same settings
   convert IN OUT  splats to a mesh, a mesh to splats, and between formats
   render ASSET    a contact sheet and a turntable video of a file
+  search Q FOLDER find assets by a text, a picture or another asset
+  classify ASSET  tell which of some labels an asset is
   evaluate        measure how well results match their prompts
   names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
@@ -31,6 +33,7 @@ commands:
   train prior     train the shape prior
   train view      train the view prior
   train clip      train the matching model that scores results
+  train encoder   train a text-3D encoder to search with
   version         the version of gen3d
 
 Each has its own --help. For an object with the name of a command write: gen3d -- train

@@ -1,4 +1,4 @@
-"""The commands `gen3d train prior`, `gen3d train refiner`, `gen3d train view` and `gen3d train clip`.
+"""The commands `gen3d train prior`, `refiner`, `view`, `clip` and `encoder`.
 
 They are light to import: torch is loaded when one runs."""
 
@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gen3d.cli.parsing import check_range
 from gen3d.runtime.progress import Reporter
 
 DEFAULT_MINUTES = 25.0
@@ -164,6 +165,90 @@ def run_train_clip(args: argparse.Namespace, reporter: Reporter) -> int:
     weights = export_clip(result, corpus, palette, out)
     reporter.note(f"Wrote {weights} ({weights.stat().st_size / 1e6:.1f} MB), {result.images_per_second:.0f} images/s.")
     _report_held_out(corpus, palette, out, result.steps, reporter)
+    return 0
+
+
+ENCODER_KINDS = ("clip", "text2shape", "text2shape-gan", "openshape", "duoduo", "align", "clipforge")
+
+
+def add_train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder of 'gen3d corpus build'")
+    parser.add_argument("--kind", required=True, choices=ENCODER_KINDS, help="which system to train")
+    parser.add_argument("--out", type=Path, help="folder of the finished encoder (default: encoders/KIND)")
+    parser.add_argument("--checkpoints", type=Path, help="where to save and resume (default: runs/encoders/KIND)")
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        metavar="FOLDER",
+        help="the frozen CLIP (default: gen3d's own); for text2shape-gan the trained text2shape",
+    )
+    parser.add_argument("--minutes", type=float, default=12, help="training time (default: 12)")
+    parser.add_argument("--steps", type=int, metavar="N", help="step budget instead: same seed, same weights")
+    parser.add_argument("--batch-size", type=int, default=48, help="shapes a step, of each process (default: 48)")
+    parser.add_argument("--points", type=int, default=1024, help="points of a cloud (default: 1024)")
+    parser.add_argument("--texts", type=int, default=4, help="texts, and views, of a shape in align (default: 4)")
+    for name, what in (
+        ("image-loss", "the loss against pictures"),
+        ("text-loss", "the loss against texts"),
+        ("filter", "dropping texts that say nothing"),
+        ("enrichment", "captions beside raw names"),
+        ("hard", "batches of near neighbours"),
+    ):
+        parser.add_argument(f"--no-{name}", action="store_true", help=f"for ablations: without {what}")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    parser.add_argument("--cpu", action="store_true", help="leave a graphics card alone")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run_train_encoder(args: argparse.Namespace, reporter: Reporter) -> int:
+    """Trains an encoder; interrupted, the same command goes on where it stopped. Exit code 130 after Ctrl-C."""
+    for option, low, high in (("batch_size", 2, 4096), ("points", 64, 16_384), ("texts", 1, 64)):
+        check_range(option, getattr(args, option), low, high)
+    check_range("minutes", args.minutes, 1e-3, 1e6)
+    if args.steps is not None:
+        check_range("steps", args.steps, 1, 10**9)
+    import torch
+
+    from gen3d.corpus.store import Corpus
+    from gen3d.runtime.files import user_path
+    from gen3d.runtime.interrupt import StopFlag
+    from gen3d.training.checkpoint import Budget
+    from gen3d.training.systems.base import Options
+    from gen3d.training.train_encoder import train_encoder
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = Options(
+        batch=args.batch_size,
+        points=args.points,
+        each=args.texts,
+        image_loss=not args.no_image_loss,
+        text_loss=not args.no_text_loss,
+        hard=not args.no_hard,
+    )
+    checkpoints = user_path(args.checkpoints or Path("runs/encoders") / args.kind)
+    with StopFlag() as stop:
+        written = train_encoder(
+            args.kind,
+            Corpus(user_path(args.corpus)),
+            checkpoints,
+            user_path(args.out or Path("encoders") / args.kind),
+            Budget(args.minutes, args.steps),
+            clip=user_path(args.clip) if args.clip else None,
+            seed=args.seed,
+            options=options,
+            enriched=not args.no_enrichment,
+            filtered=not args.no_filter,
+            bf16=args.bf16,
+            device="cpu" if args.cpu else None,
+            reporter=reporter,
+            stop=stop,
+        )
+    if written is None:
+        reporter.note(f"Stopped; the same command goes on from {checkpoints}.")
+        return 130
+    reporter.note(f"The encoder was written to {written} ({written.stat().st_size / 1e6:.1f} MB).")
     return 0
 
 

@@ -148,8 +148,9 @@ class EncoderConfig(Section, key="encoder"):
     weight_final: Annotated[float | None, Bounds(0, 1000)] = None
     """Weight at the end of the run, to which it changes linearly; null keeps the first weight throughout."""
     model: str = "mini"
-    """The encoder, named as in `clip.model`. The features of the views are averaged to one of the object, as in the
-    baseline of DuoduoCLIP."""
+    """The encoder: a folder that 'gen3d train encoder' wrote, of views (duoduo, align) or of points (openshape); or one
+    named as in `clip.model`, whose features of the views are averaged to one of the object, as in the baseline of
+    DuoduoCLIP."""
     dtype: Annotated[str, Choices(*DTYPES)] = "auto"
     """Precision of the encoder's numbers: 'fp32', 'fp16' or 'bf16'; 'auto' takes 'fp16' on a graphics card, where it is
     faster, but 'fp32' for the packaged encoder and on the CPU."""

@@ -7,14 +7,26 @@ from typing import Annotated
 
 from gen3d.config.section import Bounds, Choices, Section
 
+LEARNED = ("retrieve", "text2shape", "clipforge")
+"""Starts that come from a folder, `start.source`."""
+
+STARTS = ("prior", *LEARNED, "sphere", "box", "blob")
+
 
 @dataclass
 class StartConfig(Section, key="start"):
     """What the scene begins as, before anything is optimised. Later stages go on from the scene of the stage before."""
 
-    kind: Annotated[str, Choices("prior", "sphere", "box", "blob")] = "prior"
-    """The first scene: 'prior' is a sample of the packaged shape prior for the prompt; 'sphere', 'box' and 'blob' (a
-    ball with dents and bumps that the seed decides) are grey solids that know nothing of the prompt."""
+    kind: Annotated[str, Choices(*STARTS)] = "prior"
+    """The first scene: 'prior' is a sample of the packaged shape prior for the prompt; 'retrieve' is the asset of
+    `start.source` that is most like the prompt; 'text2shape' and 'clipforge' are made by the model in `start.source`;
+    'sphere', 'box' and 'blob' (a ball with dents and bumps that the seed decides) are grey solids that know nothing of
+    the prompt."""
+    source: str = ""
+    """The folder of assets, or the corpus, that is searched ('retrieve'), or the folder that 'gen3d train encoder'
+    wrote for --kind text2shape-gan ('text2shape') or clipforge ('clipforge')."""
+    encoder: str = ""
+    """The encoder that 'retrieve' searches with, as `gen3d search --encoder` takes it; empty for gen3d's own."""
     radius: Annotated[float, Bounds(0.05, 0.95)] = 0.5
     """Radius of the grey sphere or blob, or half the side of the grey box, in world units; the world is the cube from
     -1 to 1. Larger values begin with a larger solid. A sample of the prior comes in its own size."""

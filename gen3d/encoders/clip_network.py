@@ -1,4 +1,4 @@
-"""The in-house CLIP's network, for looking only: open_clip's ModifiedResNet and causal text transformer, written out.
+"""The in-house CLIP's network, for looking only: open_clip's image towers and causal text transformer, written out.
 
 Training builds open_clip's own classes. To load what they learned, a run would have to import open_clip with timm,
 torchvision and the hub's client, which takes longer than everything else before its first step. The parameters have
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gen3d.encoders.blocks import MAX_LAYERS, Block, check_sizes
+from gen3d.encoders.view_transformer import ViewTransformer, ViewTransformerSizes
+
 EXPANSION = 4
 """How many times wider a bottleneck's output is than its inside."""
-
-MAX_LAYERS, MAX_SIZE = 64, 1 << 16
-"""Bounds of what a file may ask for: of layers in a row, and of any width, length or number of tokens."""
 
 
 class ClipNetwork(nn.Module):
@@ -36,10 +36,14 @@ class ClipNetwork(nn.Module):
         """
         super().__init__()
         features = config["embed_dim"]
-        image = _ImageSizes(**config["vision_cfg"])
+        vision = config["vision_cfg"]
         text = _TextSizes(**{name: value for name, value in config["text_cfg"].items() if name != "vocab_size"})
-        _check_sizes(features, vocab_size)
-        self.visual = _ImageTower(image, features)
+        check_sizes(features, vocab_size)
+        self.visual: nn.Module = (
+            ViewTransformer(ViewTransformerSizes(**vision), features)
+            if "patch_size" in vision
+            else _ImageTower(_ImageSizes(**vision), features)
+        )
         self.transformer = _Transformer(text.width, text.heads, text.layers)
         # An ordinary embedding draws its vectors, and to draw on the meta device torch imports its compiler: a second.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, text.width), freeze=False)
@@ -91,8 +95,8 @@ class _ImageSizes:
     def __post_init__(self) -> None:
         if not isinstance(self.layers, list) or len(self.layers) != 4:
             raise ValueError(f"the layers of its image tower are {self.layers}, not four numbers")
-        _check_sizes(*self.layers, most=MAX_LAYERS)
-        _check_sizes(self.width, self.head_width, self.image_size)
+        check_sizes(*self.layers, most=MAX_LAYERS)
+        check_sizes(self.width, self.head_width, self.image_size)
         if 8 * EXPANSION * self.width % self.head_width or self.width % 2 or self.image_size % 32:
             raise ValueError(
                 f"a width of {self.width}, heads of {self.head_width} and {self.image_size} pixels do not fit"
@@ -112,17 +116,10 @@ class _TextSizes:
     def __post_init__(self) -> None:
         if self.pool_type != "argmax":
             raise ValueError(f"its texts are pooled by '{self.pool_type}', not 'argmax'")
-        _check_sizes(self.layers, most=MAX_LAYERS)
-        _check_sizes(self.context_length, self.width, self.heads)
+        check_sizes(self.layers, most=MAX_LAYERS)
+        check_sizes(self.context_length, self.width, self.heads)
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not share a width of {self.width}")
-
-
-def _check_sizes(*sizes: int, most: int = MAX_SIZE) -> None:
-    """Raises ValueError for what is no whole number from 1 to `most`."""
-    for size in sizes:
-        if type(size) is not int or not 1 <= size <= most:
-            raise ValueError(f"one of its sizes is {size!r}, not a whole number from 1 to {most}")
 
 
 class _ImageTower(nn.Module):
@@ -209,27 +206,13 @@ class _Transformer(nn.Module):
 
     def __init__(self, width: int, heads: int, layers: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, attn_mask: Tensor) -> Tensor:
         """What the blocks make of x [B, L, C]. attn_mask: [L, L], added to the logits of the attention."""
         for block in self.resblocks:
             x = block(x, attn_mask)
         return x
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        parts = {"c_fc": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "c_proj": nn.Linear(4 * width, width)}
-        self.mlp = nn.Sequential(OrderedDict(parts))
-
-    def forward(self, x: Tensor, attn_mask: Tensor) -> Tensor:
-        normal = self.ln_1(x)
-        x = x + self.attn(normal, normal, normal, need_weights=False, attn_mask=attn_mask)[0]
-        return x + self.mlp(self.ln_2(x))
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

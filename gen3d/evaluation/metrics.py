@@ -74,7 +74,12 @@ def retrieval_rr_at_k(query_features: Tensor, gallery_features: Tensor, relevant
     among their k nearest. query_features: [Q, D], every caption. gallery_features: [G, D], unique shapes. relevant:
     [Q, G] bool.
     """
-    return float(_sorted_relevance(query_features, gallery_features, relevant)[:, :k].any(1).float().mean())
+    return float(hits_at_k(query_features, gallery_features, relevant, k).float().mean())
+
+
+def hits_at_k(query_features: Tensor, gallery_features: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Whether each query has a relevant shape among its k nearest, [Q] bool; arguments as in `retrieval_rr_at_k`."""
+    return _sorted_relevance(query_features, gallery_features, relevant)[:, :k].any(1)
 
 
 def ndcg_at_k(query_features: Tensor, gallery_features: Tensor, relevant: Tensor, k: int) -> float:
@@ -82,12 +87,17 @@ def ndcg_at_k(query_features: Tensor, gallery_features: Tensor, relevant: Tensor
     (Järvelin and Kekäläinen 2002). The arguments are those of `retrieval_rr_at_k`; a query without a relevant shape
     counts 0.
     """
+    return float(gains_at_k(query_features, gallery_features, relevant, k).mean())
+
+
+def gains_at_k(query_features: Tensor, gallery_features: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """The normalised gain of each query, [Q], of which `ndcg_at_k` is the mean."""
     found = _sorted_relevance(query_features, gallery_features, relevant)[:, :k].float()
     discount = 1 / torch.log2(torch.arange(found.shape[1]) + 2.0)
     ideal = torch.cumsum(discount, 0)
     possible = relevant.sum(1).clamp(max=found.shape[1])
     best = torch.where(possible > 0, ideal[(possible - 1).clamp(min=0)], torch.ones(()))
-    return float(((found * discount).sum(1) / best).mean())
+    return (found * discount).sum(1) / best
 
 
 def zero_shot_topk(features: Tensor, class_features: Tensor, labels: Tensor, k: int = 1) -> float:

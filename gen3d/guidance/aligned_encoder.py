@@ -7,37 +7,19 @@ kind) or from several views at once (DuoduoCLIP). It needs no cameras of its own
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gen3d.encoders.contract import CloudEncoder, ViewsEncoder
 from gen3d.errors import Gen3DError
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.guidance.clip import ClipTowers, cosine_loss, image_features, text_features
 from gen3d.runtime.transfers import sent
 
-
-class TextEncoder(Protocol):
-    """The text half of an aligned encoder."""
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        """Features [T, D] of any length."""
-
-
-class CloudEncoder(TextEncoder, Protocol):
-    """An aligned encoder of surfaces."""
-
-    def embed_cloud(self, cloud: SurfaceCloud) -> Tensor:
-        """Features [B, D] of any length, differentiable in the cloud's points and colours."""
-
-
-class ViewsEncoder(TextEncoder, Protocol):
-    """An aligned encoder of several views of one object."""
-
-    def embed_views(self, images: Tensor) -> Tensor:
-        """Views [B, V, H, W, 3] in 0..1 before their background -> features [B, D] of any length, differentiable."""
+CLOUD_POINTS = 2048
+"""Points at which an encoder of surfaces sees a scene."""
 
 
 @dataclass(frozen=True)

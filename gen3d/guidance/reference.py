@@ -46,20 +46,21 @@ class ReferenceImage:
         return ReferenceImage(resized[0].permute(1, 2, 0).clamp(0, 1), self.masked)
 
 
-def load_reference(path: str) -> ReferenceImage:
+def load_reference(path: str, kind: str = "reference image") -> ReferenceImage:
     """The image of a file that a user named, made square with what is behind: nothing, or white without transparency.
+    `kind` says in errors what it was meant to be.
 
     A file whose transparency is opaque everywhere has none. Raises UsageError for a file that is missing, larger than
     `MAX_BYTES` or `MAX_PIXELS`, no image, or transparent everywhere.
     """
-    image = _open(path)
+    image = _open(path, kind)
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     image = image.convert("RGBA")
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)  # nothing for one that is not longer
     rgba = torch.from_numpy(np.array(image)).float().div_(255)  # [H, W, 4]
     alpha = rgba[..., 3:]
     if float(alpha.max()) == 0:
-        raise UsageError(f"The reference image {path} shows nothing: it is transparent everywhere.")
+        raise UsageError(f"The {kind} {path} shows nothing: it is transparent everywhere.")
     masked = transparent and float(alpha.min()) < 1
     rgba[..., :3] *= alpha
     height, width = rgba.shape[:2]
@@ -72,28 +73,26 @@ def load_reference(path: str) -> ReferenceImage:
     return ReferenceImage(square, masked)
 
 
-def _open(path: str) -> Image.Image:
+def _open(path: str, kind: str) -> Image.Image:
     """The decoded first frame, turned as its file says."""
-    data = read_user_bytes(user_path(path), MAX_BYTES, "reference image")
+    data = read_user_bytes(user_path(path), MAX_BYTES, kind)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise UsageError(
-                f"The reference image {path} has {image.width} x {image.height} pixels, and more than {MAX_PIXELS:,} "
+                f"The {kind} {path} has {image.width} x {image.height} pixels, and more than {MAX_PIXELS:,} "
                 "are not read: shrink it."
             )
         if image.mode not in MODES:
-            raise UsageError(f"The reference image {path} has pixels of kind '{image.mode}': save it with 8 bits each.")
+            raise UsageError(f"The {kind} {path} has pixels of kind '{image.mode}': save it with 8 bits each.")
         return ImageOps.exif_transpose(image)
     except UsageError:
         raise
     except Exception as error:  # PIL raises a dozen kinds for damaged files, which all mean the same to the user
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UsageError(
-            f"The reference image {path} cannot be read ({reason[:200]}): give a PNG, JPEG or WebP file."
-        ) from None
+        raise UsageError(f"The {kind} {path} cannot be read ({reason[:200]}): give a PNG, JPEG or WebP file.") from None
 
 
 def reference_camera(config: ReferenceConfig, size: int) -> Cameras:

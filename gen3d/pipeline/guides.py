@@ -17,6 +17,7 @@ from torch import Tensor
 from gen3d.config.schema import RunConfig
 from gen3d.errors import UsageError
 from gen3d.geometry.cameras import Cameras
+from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.guidance.step import Guide, StepContext
 from gen3d.guidance.weighting import Weighted, is_used, weight_at
 from gen3d.pipeline.models import Models
@@ -154,21 +155,35 @@ class ClipGuide(ImageGuide):
 
 
 class EncoderGuide(ImageGuide):
-    """Guidance by an aligned text-3D encoder, which sees all views of a step at once."""
+    """Guidance by an aligned text-3D encoder, which sees all views of a step at once, or the scene's surface."""
 
     def __init__(self, inputs: GuideInputs) -> None:
+        from gen3d.encoders.trained import is_trained
         from gen3d.guidance.aligned_encoder import EncoderGuidance, MeanOfViews
         from gen3d.guidance.clip import check_background
 
         super().__init__(inputs.config.encoder)
         self.background, self.generator = inputs.config.encoder.background, inputs.generator
         check_background(self.background)
-        towers = inputs.models.towers(inputs.config.encoder.model, inputs.config.encoder.dtype)
-        self.guidance = EncoderGuidance(MeanOfViews(towers), inputs.text_for(inputs.config.encoder.model))
+        model = inputs.config.encoder.model
+        encoder: Any = inputs.models.aligned(model) if is_trained(model) else None
+        self.reads = "views" if encoder is None else encoder.reads
+        if self.reads == "voxels":
+            raise UsageError(
+                f"The encoder '{model}' reads voxels, which do not move a scene: name one that reads views or points."
+            )
+        if encoder is None:
+            encoder = MeanOfViews(inputs.models.towers(model, inputs.config.encoder.dtype))
+        self.guidance = EncoderGuidance(encoder, inputs.text_for(model))
 
     def look(self, shown: Render, cameras: Cameras, step: StepContext) -> Tensor:
+        from gen3d.guidance.aligned_encoder import CLOUD_POINTS, points_of
         from gen3d.guidance.clip import background_of
 
+        if self.reads == "cloud":
+            points = points_of(step.representation.surface_cloud(), CLOUD_POINTS, self.generator)
+            cloud = SurfaceCloud(points[..., :3], torch.ones_like(points[..., 0]), points[..., 3:])
+            return self.guidance.from_cloud(cloud).loss
         background = background_of(shown, self.background, self.generator)
         return self.guidance.from_views(composite(shown.rgb, shown.alpha, background)).loss
 

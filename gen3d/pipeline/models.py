@@ -14,6 +14,7 @@ from gen3d.priors.view_prior import ViewPrior
 
 if TYPE_CHECKING:
     from gen3d.config.schema import DiffusionConfig
+    from gen3d.encoders.contract import AlignedEncoder
     from gen3d.encoders.evaluator import Evaluator
     from gen3d.guidance.clip import ClipTowers
     from gen3d.guidance.contract import DiffusionPrior
@@ -41,6 +42,7 @@ class Models:
         self.device = device or torch.device("cpu")
         self.keep = keep
         self._towers: dict[tuple[str, str], ClipTowers] = {}
+        self._aligned: dict[str, AlignedEncoder] = {}
 
     @cached_property
     def prior(self) -> ShapePrior:
@@ -86,6 +88,16 @@ class Models:
 
             self._towers[key] = load_clip_model(model, self.device, DTYPES[dtype])
         return self._towers[key]
+
+    def aligned(self, source: str) -> AlignedEncoder:
+        """The encoder in a folder that 'gen3d train encoder' wrote, on the run's device. Raises Gen3DError where it is
+        damaged.
+        """
+        from gen3d.encoders.aligned import load_encoder
+
+        if source not in self._aligned:
+            self._aligned[source] = load_encoder(source, self.device)
+        return self._aligned[source]
 
     def diffusion(self, settings: DiffusionConfig, generator: torch.Generator) -> DiffusionPrior:
         """The diffusion model that `settings.models` names first and that is there. generator: of the run, on the CPU.

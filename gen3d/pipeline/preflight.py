@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from gen3d.config.schema import RunConfig
+from gen3d.config.start import LEARNED
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.guidance.weighting import is_used
-from gen3d.runtime.files import user_path
+from gen3d.runtime.files import printable, user_path
 from gen3d.runtime.paths import packaged_weights
 
 DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
@@ -33,10 +34,21 @@ def preflight(stages: list[RunConfig]) -> None:
         raise Gen3DError(
             f"The device '{first.device}' was asked for, but this machine has no usable CUDA GPU; use --device cpu."
         )
-    if first.start.kind == "prior" or any(is_used(stage.code) or is_used(stage.field_views) for stage in stages):
+    if first.start.kind in ("prior", "clipforge") or any(
+        is_used(stage.code) or is_used(stage.field_views) for stage in stages
+    ):
         _check_prior(packaged_weights())
+    if first.start.kind in LEARNED:
+        _check_source(first)
     for stage in stages:
         _check_guides(stage)
+
+
+def _check_source(first: RunConfig) -> None:
+    if not first.start.source:
+        raise UsageError(f"'start.kind={first.start.kind}' needs a folder: name it, as in start.source=FOLDER.")
+    if not user_path(first.start.source).is_dir():
+        raise UsageError(f"There is no folder {printable(first.start.source)} ('start.source'): check the path.")
 
 
 def _has_driver() -> bool:
@@ -59,8 +71,18 @@ def _check_prior(folder: Path) -> None:
             )
 
 
+def _is_trained(source: str) -> bool:
+    """As `encoders.trained.is_trained`, which imports torch."""
+    try:
+        return (Path(source).expanduser() / "encoder.safetensors").is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def _check_guides(stage: RunConfig) -> None:
     for settings in (stage.clip, stage.encoder):
+        if settings is stage.encoder and _is_trained(settings.model):
+            continue
         if is_used(settings) and settings.model != "mini":
             from gen3d.encoders.clip_files import check_available as check_clip
 

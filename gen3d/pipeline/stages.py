@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gen3d.config.schema import RunConfig
+from gen3d.config.start import LEARNED
 from gen3d.pipeline.field_views import field_surface
 from gen3d.pipeline.models import Models
 from gen3d.pipeline.prior_guides import follows_prior
@@ -23,13 +24,22 @@ def asks_prior(stages: list[RunConfig]) -> bool:
 def first_scene(
     models: Models, features: Tensor | None, config: RunConfig, generator: torch.Generator, drawn: str = ""
 ) -> Scene:
-    """What `config.start` asks for: the best sample of the prior, or a grey solid.
+    """What `config.start` asks for: the best sample of the prior, a shape that is found or made, or a grey solid.
 
     features: [768] of the text that is drawn, needed for a sample. drawn: that text; the prompt where it is empty.
     """
     if config.start.kind == "prior":
         assert features is not None
         return sampled_scene(models, best_sample(models, features, config, generator, drawn), config, generator)
+    if config.start.kind in LEARNED:
+        from gen3d.pipeline.learned_starts import flow_codes, made_shape, retrieved_shape
+
+        text = drawn or config.prompt
+        if config.start.kind == "clipforge":
+            codes = flow_codes(config, text, models, generator)
+            return sampled_scene(models, _best(codes, models, config, drawn), config, generator)
+        found = retrieved_shape if config.start.kind == "retrieve" else made_shape
+        return Scene(_placed(found(config, text, generator), config, models, generator))
     # This takes a second to import, for which samples of the prior need not wait.
     from gen3d.representations.initialisers import shape_from_blob, shape_from_box, shape_from_sphere
 
@@ -56,15 +66,19 @@ def best_sample(
         settings.sample_steps,
         settings.guided_above,
     )
+    if len(codes) == 1 or settings.select == "guide":
+        return _best(codes, models, config, drawn)
+    best = int(prior.plausibility(codes, features, generator).argmax())
+    return codes[best : best + 1]
+
+
+def _best(codes: Tensor, models: Models, config: RunConfig, drawn: str) -> Tensor:
+    """The code [1, K] of some whose views the packaged guide takes for the prompt."""
     if len(codes) == 1:
         return codes
-    if settings.select == "guide":
-        from gen3d.pipeline.selection import load_guide, match_log_odds
+    from gen3d.pipeline.selection import load_guide, match_log_odds
 
-        scores = match_log_odds(prior, codes, drawn or config.prompt, load_guide(), models.gallery)
-    else:
-        scores = prior.plausibility(codes, features, generator)
-    best = int(scores.argmax())
+    best = int(match_log_odds(models.prior, codes, drawn or config.prompt, load_guide(), models.gallery).argmax())
     return codes[best : best + 1]
 
 

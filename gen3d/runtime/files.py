@@ -127,6 +127,15 @@ def printable(text: object, longest: int = 2000) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+def file_digest(path: Path) -> str:
+    """Twelve hexadecimal digits that stand for the content of a file: the beginning of its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
+
+
 def json_text(data: Any, **options: Any) -> str:
     """Data as JSON that every reader takes: a number that is not finite, for which JSON has no word, becomes null.
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -34,10 +33,11 @@ from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter, Reporter
 from gen3d.training.checkpoint import TrainingState
 from gen3d.training.clip_data import ClipBatch, ClipBatches, Palette, gallery_names
+from gen3d.training.losses import MAX_SCALE, contrastive_loss
 
 logger = logging.getLogger(__name__)
 
-MAX_LOGIT_SCALE = math.log(100)
+MAX_LOGIT_SCALE = math.log(MAX_SCALE)
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,6 @@ class ClipTrainingResult:
     state: Mapping[str, Tensor]
     tokenizer: WordTokenizer
     config: dict[str, Any]
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, ignored: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The symmetric InfoNCE loss of CLIP, 1/2 [CE(s I T', i) + CE(s T I', i)], and the accuracy image -> text.
-
-    images: unit features [B, D]. texts: [T, D], T at least B; those beyond B are negatives of the images alone.
-    ignored: [B, T] bool with a False diagonal; these pairs count in neither direction (their logits are -inf, not 0).
-    scale: the factor s.
-    """
-    logits = (scale * images @ texts.T).masked_fill(ignored, -torch.inf)  # [B, T]
-    own = torch.arange(len(logits))
-    loss = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, : len(logits)].T, own))
-    return loss, (logits.argmax(1) == own).float().mean().detach()
 
 
 def train_clip(

@@ -207,9 +207,12 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         "train prior",
         "train view",
         "train clip",
+        "train encoder",
+        "search",
+        "classify",
     ):
         assert word in answer.stdout
-    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 4
+    assert gen3d("train", "--help", cwd=tmp_path).stdout.count("gen3d train") == 6
 
 
 def test_recipes_are_listed_with_their_comment(tmp_path: Path) -> None:

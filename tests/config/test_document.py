@@ -57,7 +57,7 @@ def test_every_section_is_explained() -> None:
         ("appearance.color", "a list of 3 numbers, each from 0 to 1", "[1.0, 1.0, 1.0]"),
         ("optimization.later_views", "a list of whole numbers, each from 1 to 256", "[]"),
         ("diffusion.models", "a list of texts", "[]"),
-        ("start.kind", "one of prior, sphere, box, blob", '"prior"'),
+        ("start.kind", "one of prior, retrieve, text2shape, clipforge, sphere, box, blob", '"prior"'),
         ("export.viewer", "true or false", "true"),
         ("prompt", "text", '""'),
         ("optimization.elevation_min", "a number from -90 to 90", "-10.0"),

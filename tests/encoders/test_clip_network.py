@@ -102,7 +102,9 @@ def test_many_texts_are_encoded_together_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("part", "change", "reason"),
     [
-        ("vision_cfg", {"patch_size": 16}, "patch_size"),
+        ("vision_cfg", {"attentional_pool": True}, "attentional_pool"),
+        ("vision_cfg", {"patch_size": 16}, "not a whole number from 1 to 64"),
+        ("vision_cfg", {"patch_size": 12, "layers": 2}, "in patches of 12, do not fit"),
         ("vision_cfg", {"layers": [1, 1, 1, 1]}, "size mismatch|Unexpected key|Missing key|Error"),
         ("text_cfg", {"pool_type": "last"}, "pooled by 'last'"),
         ("text_cfg", {"no_causal_mask": True}, "no_causal_mask"),

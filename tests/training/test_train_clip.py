@@ -14,9 +14,9 @@ from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.training.clip_data import Palette
 from gen3d.training.clip_report import report_on_objects
+from gen3d.training.losses import contrastive_loss
 from gen3d.training.train_clip import (
     ClipTraining,
-    contrastive_loss,
     cosine_factor,
     export_clip,
     train_clip,
