@@ -17,6 +17,7 @@ from gen3d.cli.parsing import (
     print_rich,
 )
 from gen3d.errors import Gen3DError, UsageError
+from gen3d.runtime.terminal import visible
 
 if TYPE_CHECKING:
     from gen3d.batch.jobs import Grid
@@ -53,8 +54,10 @@ def run_batch_file(arguments: list[str]) -> int:
         try:
             results = _work(manifest, plan, grid, command, args, limits, stop)
         finally:
-            _report(manifest, plan)
+            page = _report(manifest, plan)
         print_rich(_summary(results))
+        if page is not None and not args.quiet:
+            print(f"The report is {visible(str(page))}")
         if stop.terminated:
             raise Terminated("The batch was terminated. It goes on when the same command is given again.")
         if stop:
@@ -189,8 +192,16 @@ def _summary(results: list[JobResult]) -> object:
     return summary_table(results)
 
 
-def _report(manifest: Manifest, plan: str) -> None:
-    """Writes the page of a batch beside its manifest."""
+def _report(manifest: Manifest, plan: str) -> Path | None:
+    """Writes the page of a batch beside its manifest; None, and a warning, where it cannot be written."""
+    from gen3d.batch.report import fetch_pictures, write_report
+
+    try:
+        fetch_pictures(manifest, plan)
+        return write_report(manifest, plan)
+    except Gen3DError as error:
+        print(f"warning: {visible(str(error))}", file=sys.stderr)
+        return None
 
 
 class Terminated(Gen3DError):
