@@ -161,7 +161,7 @@ def _do(manifest: Manifest, job: Job, maker: Maker, reporter: Reporter, stop: St
     base, heart = manifest.path.parent, _Heart(manifest, job)
 
     def began(run: RunFolder) -> None:
-        manifest.set_folder(job, _recorded(run.folder, base))
+        manifest.set_folder(job, recorded(run.folder, base))
 
     def make() -> Outcome:
         assignment = assignment_of(manifest, job)
@@ -194,7 +194,7 @@ def _folder_of(job: Job, base: Path) -> RunFolder | None:
         return None
 
 
-def _recorded(folder: Path, base: Path) -> Path:
+def recorded(folder: Path, base: Path) -> Path:
     """A run's folder relative to the manifest's, so that they can be moved together; absolute where it lies outside."""
     folder, base = folder.absolute(), base.absolute()
     return folder.relative_to(base) if folder.is_relative_to(base) else folder

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 def run_batch_file(arguments: list[str]) -> int:
     args = _parse(arguments)
+    from dataclasses import replace
+
     from gen3d.batch.file import load_batch, parse_seeds
     from gen3d.batch.manifest import Manifest
     from gen3d.batch.work import Limits, manifest_path
@@ -40,7 +42,8 @@ def run_batch_file(arguments: list[str]) -> int:
     seeds = parse_seeds(args.seeds, "'--seeds'") if args.seeds is not None else ()
     grid = batch.resolve(args.words[1:], seeds, **explicit_settings(args))
     for _, stages in grid.recipes:
-        preflight(stages)  # what is missing is said before the first job
+        # What is missing is said before the first job. Graphics cards are looked for where the job will run.
+        preflight([replace(stage, device="auto") for stage in stages] if args.executor == "ray" else stages)
     _check_place(grid, args)
     path = user_path(args.manifest) if args.manifest else manifest_path(grid.out, args.words[0])
     if args.dry_run:
@@ -83,11 +86,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-hours", type=float, metavar="H", help="begin no job after so many hours")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="begin no more than so many jobs")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that share the jobs (default: a core each)")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="what the jobs run on")
+    ray = parser.add_argument_group("with --executor ray")
+    ray.add_argument("--address", help="a running cluster, as in auto or host:6379 (default: one on this machine)")
+    ray.add_argument("--max-in-flight", type=int, metavar="N", help="jobs at once (default: what the cluster holds)")
+    ray.add_argument("--cpus-per-job", type=float, default=1.0, metavar="N", help="cores, or a part (default: 1)")
+    ray.add_argument("--gpus-per-job", type=float, default=0.0, metavar="N", help="graphics cards, or a part of one")
+    ray.add_argument("--memory-per-job", type=float, default=0.0, metavar="GB", help="memory that Ray sets aside")
     args = parse_words(parser, arguments)
     if not args.words:
         parser.error("there is no batch file: name one, as in gen3d batch configs/batch.yaml")
     if args.seed is not None and args.seeds is not None:
         parser.error("--seed and --seeds were both given: keep one of them")
+    if args.executor == "ray" and args.workers is not None:
+        parser.error("--workers is for processes of this machine; with --executor ray, name --max-in-flight")
+    if args.executor == "local" and (args.address is not None or args.max_in_flight is not None):
+        parser.error("--address and --max-in-flight are for a cluster: add --executor ray")
+    check_range("max_in_flight", 1 if args.max_in_flight is None else args.max_in_flight, 1, 100_000)
+    check_range("cpus_per_job", args.cpus_per_job, 0, 1024)
+    check_range("gpus_per_job", args.gpus_per_job, 0, 64)
+    check_range("memory_per_job", args.memory_per_job, 0, 100_000)
     check_range("retries", args.retries, 0, 100)
     check_range("workers", 1 if args.workers is None else args.workers, 1, 1024)
     check_range("max_hours", 0.0 if args.max_hours is None else args.max_hours, 0, 100_000)
@@ -146,6 +164,8 @@ def _worker_count(grid: Grid, args: argparse.Namespace) -> int:
     """The processes that the user asked for, or a core each as far as the memory goes."""
     if args.workers is not None:
         return int(args.workers)
+    if args.max_in_flight is not None:
+        return int(args.max_in_flight)
     from gen3d.batch.estimate import FALLBACK_MEMORY, shipped
     from gen3d.batch.workers import default_workers
     from gen3d.pipeline.preflight import has_driver
@@ -168,6 +188,14 @@ def _work(
     from gen3d.runtime.doctor import versions
     from gen3d.runtime.progress import open_reporter
 
+    if args.executor == "ray":
+        from gen3d.batch.cluster import RayCluster, Resources
+
+        resources = Resources(args.cpus_per_job, args.gpus_per_job, int(args.memory_per_job * 1e9))
+        work = Work.of(manifest, plan, grid.out, command, limits)
+        with open_live(manifest, plan, sys.stdout, args.quiet) as on_change:
+            RayCluster(args.address, resources, args.max_in_flight).run(manifest, work, stop, on_change)
+        return results_of(manifest, plan)
     counts = manifest.counts(plan)
     workers = min(_worker_count(grid, args), counts["todo"] + counts["running"])
     if workers > 1:
