@@ -56,7 +56,7 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
     reference = gathered(args.reference)[0] if args.reference else []
     check_writable(out)
     prompts = load_prompt_list(args.prompts) if args.prompts else []
-    evaluator = _evaluator(args.model)
+    evaluator = evaluator_of(args.model)
     gallery = _gallery(args.gallery, prompts, folders, args.model)
     reporter.stage(f"scoring {len(folders)} runs against {len(gallery)} texts")
     models = Models()
@@ -151,7 +151,8 @@ def check_writable(path: Path) -> None:
         raise folder_error(path.parent, error) from None
 
 
-def _evaluator(model: str | None) -> Evaluator:
+def evaluator_of(model: str | None) -> Evaluator:
+    """The judge that a user names: a folder of weights, NAME:WEIGHTS of open_clip, or None for the packaged one."""
     from gen3d.encoders.evaluator import Evaluator
 
     if model is None or Path(model).is_dir():

@@ -24,6 +24,7 @@ commands:
   convert IN OUT  splats to a mesh, a mesh to splats, and between formats
   render ASSET    a contact sheet and a turntable video of a file
   evaluate        measure how well results match their prompts
+  compare         two sets of results, pair by pair
   names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
   corpus caption  tag and caption a built corpus again
