@@ -324,7 +324,8 @@ class _Drive:
     def _end(self) -> None:
         """Ends the workers; jobs still at work go on from their last checkpoint when they are planned again."""
         for _, job, begin in self.busy.values():
-            self.manifest.stop(job, time.monotonic() - begin, 0.0)
+            with contextlib.suppress(Gen3DError):  # that the manifest cannot be written has been said already
+                self.manifest.stop(job, time.monotonic() - begin, 0.0)
         busy = [worker for worker, _, _ in self.busy.values()]
         for worker in (*self.starting.values(), *self.idle, *busy):
             with contextlib.suppress(Exception):  # the cluster may be gone

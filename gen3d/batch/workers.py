@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,10 +17,13 @@ from gen3d.batch.executors import OnChange, Work, unheard
 from gen3d.batch.manifest import Manifest
 from gen3d.batch.work import Limits, work_off
 from gen3d.config.schema import RunConfig
+from gen3d.errors import Gen3DError
 from gen3d.runtime.doctor import available_memory, usable_cores
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import LogReporter
 from gen3d.runtime.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 DEATHS = 3
 """How many times in a row, without a job that ends in between, a place among the workers is filled again after its
@@ -126,10 +130,14 @@ def _worker(work: Work, tickets: Semaphore | None, stopping: Event, parent: int)
         in_time = work.deadline is None or time.time() < work.deadline
         return in_time and (tickets is None or tickets.acquire(block=False))
 
-    with Manifest(work.manifest) as manifest, StopFlag() as stop:
-        threading.Thread(target=_watch, args=(parent, stopping, stop), daemon=True).start()
-        limits = Limits(work.limits.retries)
-        work_off(manifest, work.plan, work.out, lambda: nullcontext(LogReporter()), stop, write, limits, may_begin)
+    try:
+        with Manifest(work.manifest) as manifest, StopFlag() as stop:
+            threading.Thread(target=_watch, args=(parent, stopping, stop), daemon=True).start()
+            limits = Limits(work.limits.retries)
+            work_off(manifest, work.plan, work.out, lambda: nullcontext(LogReporter()), stop, write, limits, may_begin)
+    except Gen3DError as error:  # of the manifest itself, as on a full disk: what a job runs into is in its row
+        logger.error("A worker ends: %s", error)
+        raise SystemExit(1) from None
 
 
 def _watch(parent: int, stopping: Event, stop: StopFlag) -> None:

@@ -71,7 +71,7 @@ class Breaks:
                 raise RuntimeError("the machine went away")
 
 
-@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize("damage", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_broken_run_goes_on_elsewhere_to_the_same_bytes(memory: Any, damage: bool) -> None:
     def make(place: str, breaks: Breaks) -> tuple[str, str, bool, dict[str, Any]]:
         return Maker(place, prepare).make_mirrored(job(), LogReporter(), StopFlag(), [breaks])
