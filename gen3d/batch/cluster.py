@@ -161,7 +161,7 @@ def connected(address: str | None) -> Iterator[Any]:
         where = "on this machine" if address is None else f"at '{address}'"
         raise Gen3DError(
             f"There is no Ray cluster {where} ({' '.join(str(error).split()):.300}): see 'ray status', or start one "
-            "with 'ray start --head'."
+            "with 'ray start --head'; one that is guarded by a token wants RAY_AUTH_MODE=token here, too."
         ) from None
     for number, handler in handlers.items():
         with contextlib.suppress(ValueError):  # outside of the main thread there are no handlers
