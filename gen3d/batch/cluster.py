@@ -208,6 +208,8 @@ class _Drive:
                 waited = [*self.busy, *self.starting]
                 if waited:
                     ready, _ = self.ray.wait(waited, num_returns=1, timeout=0.2)
+                    if len(waited) > 1 and ready:  # whoever else has ended meanwhile need not wait for another round
+                        ready, _ = self.ray.wait(waited, num_returns=len(waited), timeout=0)
                     for reference in ready:
                         self._hear(reference)
                 else:

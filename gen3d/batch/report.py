@@ -130,12 +130,12 @@ def _pictures(job: Job, base: Path) -> tuple[str | None, int]:
     if job.folder is None:
         return None, 0
     relative = f"{PICTURES}/{job.id}" if is_remote(job.folder) else job.folder
-    folder = base / relative
+    folder = os.path.join(base, relative)  # not Path: there may be a hundred thousand of them
     try:
-        there = {entry.name for entry in os.scandir(folder)}
+        there = os.listdir(folder)
     except OSError:
         return None, 0
-    link = folder.as_uri() if Path(relative).is_absolute() else quote(Path(relative).as_posix())
+    link = Path(folder).as_uri() if os.path.isabs(relative) else quote(relative.replace(os.sep, "/"))
     return link, sum(1 << bit for bit, name in enumerate(FILES) if name in there)
 
 
