@@ -19,21 +19,23 @@ from gen3d.batch.manifest import Manifest, Spec
 from gen3d.cli import evaluate as command
 from gen3d.config.load import dump_config
 from gen3d.config.schema import RunConfig
-from gen3d.encoders.clip_mini import save_clip
+from gen3d.encoders.clip_mini import build_clip, save_clip
+from gen3d.encoders.tokenizer import WordTokenizer
 from gen3d.errors import Gen3DError
 from gen3d.evaluation.measures import mesh_of, summary_of
 from gen3d.evaluation.plot import plot_svg
 from gen3d.rendering.harmonics import color_to_sh
 from gen3d.runtime.progress import LogReporter
 
-GALLERY = ["blue disc", "green square", "yellow disc", "black square"]
 
-
-@pytest.fixture(scope="module")
-def weights(trained, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    save_clip(trained.state, trained.tokenizer, trained.config, folder)
-    (folder / "gallery.json").write_text(json.dumps(GALLERY))
+@pytest.fixture
+def weights(tiny_config, tmp_path: Path) -> Path:
+    """An evaluator that knows nothing: what it is asked for here has one answer."""
+    tokenizer = WordTokenizer.build(["a red disc"], 16)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.manual_seed(0)
+    save_clip(build_clip(tiny_config, tokenizer.vocab_size).state_dict(), tokenizer, tiny_config, folder)
     return folder
 
 
@@ -65,7 +67,7 @@ def evaluate(weights: Path, out: Path, *arguments: str) -> tuple[int, dict]:
     return code, json.loads(out.read_text(), parse_constant=pytest.fail)
 
 
-def test_a_batch_is_measured_with_all_its_jobs(toy_corpus, weights: Path, tmp_path: Path) -> None:
+def test_a_batch_is_measured_with_all_its_jobs(weights: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "mini" / "a", "a red disc")
     write_run(tmp_path / "runs" / "mini" / "b", "a red disc", torn=True)
     with Manifest(tmp_path / "runs" / "x.batch.sqlite") as manifest:
