@@ -148,8 +148,17 @@ def test_a_batch_on_a_cluster_is_stopped_and_limited(tmp_path: Path, cluster: An
         assert RayCluster(factory=Moody, max_in_flight=1).run(manifest, work, stop) == 0
         assert manifest.counts(plan)["done"] == 2
         other = manifest.plan([Spec("steps: 1\n", prompt, 1) for prompt in ("a", "waits", "waits")], 1)
-        timer = threading.Timer(8, stop.set)
-        timer.start()
+
+        def stop_when_one_waits() -> None:
+            with Manifest(manifest.path) as watched:
+                for _ in range(1200):
+                    counts = watched.counts(other)
+                    if counts["done"] == counts["running"] == 1:
+                        break
+                    time.sleep(0.1)
+            stop.set()
+
+        threading.Thread(target=stop_when_one_waits).start()
         RayCluster(factory=Moody).run(manifest, Work.of(manifest, other, str(tmp_path), "x", Limits()), stop)
         counts = manifest.counts(other)
         assert (counts["done"], counts["stopped"]) == (1, 1)

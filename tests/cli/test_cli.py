@@ -272,7 +272,8 @@ def test_batch_that_fails_shows_every_prompt(tmp_path: Path, workers: str) -> No
     assert answer.stderr == "error: 2 of 2 prompts failed: see the table above.\n"
     for prompt in ("a chair", "a vase"):
         assert re.search(rf"failed +│ {prompt} ", answer.stdout)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "prompts.batch.sqlite"]
+    left = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert left == ["mini", "prompts.batch.sqlite", "report.html"]
     refused = gen3d("batch", "prompts.txt", "--out", "prompts.txt/sub", cwd=tmp_path)
     assert refused.returncode == 1
     assert re.match(r"error: The manifest .* cannot be used \(.*\n$", refused.stderr)
