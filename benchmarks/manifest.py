@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gen3d.batch.file import load_batch
 from gen3d.batch.manifest import Manifest, Spec
 
 
@@ -20,7 +21,7 @@ from gen3d.batch.manifest import Manifest, Spec
 def timed(name: str) -> Iterator[None]:
     begin = time.perf_counter()
     yield
-    print(f"{name:<32} {time.perf_counter() - begin:8.3f} s")
+    print(f"{name:<44} {time.perf_counter() - begin:8.3f} s")
 
 
 def main() -> None:
@@ -28,6 +29,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     count = parser.parse_args().jobs
     with tempfile.TemporaryDirectory() as folder, Manifest(Path(folder) / "m.sqlite") as manifest:
+        prompts = Path(folder) / "prompts.txt"
+        prompts.write_text("".join(f"a wooden chair with {n} legs\n" for n in range(count)))
+        with timed(f"reading a list of {count:,} and planning it"):
+            manifest.plan(load_batch(prompts).resolve().specs(), 1)
         with timed(f"planning {count:,} jobs"):
             plan = manifest.plan((Spec("steps: 3\n", f"chair {n // 10}", n % 10) for n in range(count)), 1)
         with timed("claiming and finishing 1,000"):

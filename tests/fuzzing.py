@@ -33,7 +33,7 @@ from gen3d.assets.glb import glb_bytes
 from gen3d.assets.ply import SplatCloud, write_splats
 from gen3d.assets.read import read_asset, read_splats
 from gen3d.assets.splat_glb import splat_glb_bytes
-from gen3d.batch.jobs import load_batch
+from gen3d.batch.file import load_batch
 from gen3d.batch.manifest import Manifest, Spec
 from gen3d.config.load import load_stages
 from gen3d.corpus.sh3f import FurnitureLibrary, find_libraries

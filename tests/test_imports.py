@@ -105,7 +105,7 @@ HEAVY = ("torch", "numpy", "pydantic", "rich", "transformers", "diffusers", "sci
         ("from gen3d.cli import main; main(['train', '--help'])", HEAVY),
         ("from gen3d.cli import main; main(['a chair', '--steps', '0'])", HEAVY),
         (
-            "import gen3d.batch.jobs, gen3d.runtime.doctor, gen3d.runtime.run_folder, gen3d.language.prompts",
+            "import gen3d.batch.file, gen3d.runtime.doctor, gen3d.runtime.run_folder, gen3d.language.prompts",
             HEAVY,
         ),
     ],

@@ -128,7 +128,7 @@ def test_an_installed_wheel_works_and_nothing_is_written_into_it(wheel: Path, tm
     assert Path(python("import gen3d; print(gen3d.__file__)")).is_relative_to(target)
     assert "default" in run(sys.executable, "-m", "gen3d", "recipes", cwd=elsewhere, **home)
     assert python("import gen3d.kernels.cpu.library as l; print(l.instruction_set())") in build.ISA_FLAGS
-    assert python("from gen3d.batch.jobs import load_batch; print(len(load_batch('gallery').prompts))") == "16"
+    assert python("from gen3d.batch.file import load_batch; print(len(load_batch('gallery').prompts))") == "16"
     assert python("from gen3d.kernels.cpu import build; print(build.is_checkout())") == "False"
     assert {path: path.stat().st_mtime_ns for path in target.rglob("*")} == before
     assert not (tmp_path / "cache").exists()

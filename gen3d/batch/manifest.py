@@ -19,8 +19,9 @@ from pathlib import Path
 from gen3d.batch.owner import Owner
 from gen3d.errors import Gen3DError
 
-FORMAT = 1
-"""The version of the tables below, which the file carries as SQLite's `user_version`."""
+FORMAT = 2
+"""The version of the tables below, which the file carries as SQLite's `user_version`. Format 1 had no columns `label`
+and `metrics`; it is brought up to date when it is opened."""
 
 LEASE = 120.0
 """Seconds after which a job of a process of which nothing was heard, and nothing can be known, is free again."""
@@ -28,26 +29,35 @@ LEASE = 120.0
 STATES = ("todo", "running", "done", "failed", "stopped")
 
 _TABLES = """
-CREATE TABLE recipes (id TEXT PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE recipes (id TEXT PRIMARY KEY, text TEXT NOT NULL, label TEXT NOT NULL DEFAULT '');
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, plan TEXT NOT NULL, number INTEGER NOT NULL, recipe TEXT NOT NULL REFERENCES recipes,
     prompt TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'todo', attempts INTEGER NOT NULL
     DEFAULT 0, host TEXT, pid INTEGER, started TEXT, begun REAL, heard REAL, not_before REAL NOT NULL DEFAULT 0,
-    seconds REAL, memory REAL, folder TEXT, sentence TEXT NOT NULL DEFAULT ''
+    seconds REAL, memory REAL, folder TEXT, sentence TEXT NOT NULL DEFAULT '', metrics TEXT
 ) WITHOUT ROWID;
 CREATE INDEX jobs_by_state ON jobs (plan, state, number);
 """
 
-_COLUMNS = "id, number, recipe, prompt, seed, state, attempts, begun, seconds, memory, folder, sentence"
+_UPDATE_1 = (
+    "ALTER TABLE recipes ADD COLUMN label TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE jobs ADD COLUMN metrics TEXT",
+    "PRAGMA user_version = 2",
+)
+
+_COLUMNS = "id, number, recipe, prompt, seed, state, attempts, begun, seconds, memory, folder, sentence, metrics"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A job before it is planned. recipe: YAML of its stages without prompt, seed and output folder."""
+    """A job before it is planned. recipe: YAML of its stages without prompt, seed and output folder. label: what a
+    person calls its configuration; it decides nothing.
+    """
 
     recipe: str
     prompt: str
     seed: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Job:
     id: a hash of what decides the result. recipe: the key of its stages' text, see `Manifest.recipe`. attempts: how
     often it was begun, which also tells one claim from the next. begun: when, in seconds since 1970. seconds: how long
     the last attempt took. memory: the most that its process held, in bytes. folder: of its run, once there is one.
-    sentence: a summary, or why it failed.
+    sentence: a summary, or why it failed. metrics: figures of the finished run, as JSON text.
     """
 
     id: str
@@ -72,6 +82,7 @@ class Job:
     memory: float | None
     folder: str | None
     sentence: str
+    metrics: str | None = None
 
 
 def recipe_id(text: str, state_version: int) -> str:
@@ -119,15 +130,19 @@ class Manifest:
         them, but failed and stopped ones are to be done again. Equal jobs are one.
         """
         keys: dict[str, str] = {}
+        labels: dict[str, str] = {}
         rows: dict[str, tuple[str, str, int]] = {}
         for spec in specs:
             key = keys.setdefault(spec.recipe, "") or recipe_id(spec.recipe, state_version)
             keys[spec.recipe] = key
+            labels.setdefault(key, spec.label)
             rows.setdefault(job_id(key, spec.prompt, spec.seed), (key, spec.prompt, spec.seed))
         name = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:20]
         with self._transaction() as database:
             database.executemany(
-                "INSERT OR IGNORE INTO recipes VALUES (?, ?)", [(key, text) for text, key in keys.items()]
+                "INSERT INTO recipes (id, text, label) VALUES (?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET label = excluded.label",
+                [(key, text, labels[key]) for text, key in keys.items()],
             )
             database.executemany(
                 "INSERT INTO jobs (id, plan, number, recipe, prompt, seed) VALUES (?, ?, ?, ?, ?, ?)"
@@ -170,9 +185,11 @@ class Manifest:
         """Says where the job's run lies, from which it can go on; before anything of it is worth keeping."""
         return self._update(job, "folder = ?", (str(folder),))
 
-    def finish(self, job: Job, seconds: float, memory: float, sentence: str) -> bool:
-        """The job is done. False, and nothing is changed, where it belongs to somebody else by now."""
-        return self._end(job, "done", seconds, memory, sentence)
+    def finish(self, job: Job, seconds: float, memory: float, sentence: str, metrics: str | None = None) -> bool:
+        """The job is done. metrics: figures of its run, as JSON text. False, and nothing is changed, where it belongs
+        to somebody else by now.
+        """
+        return self._end(job, "done", seconds, memory, sentence, metrics=metrics)
 
     def stop(self, job: Job, seconds: float, memory: float, sentence: str = "") -> bool:
         """The job was interrupted, and goes on when it is planned again."""
@@ -190,19 +207,49 @@ class Manifest:
             for row in self._database.execute(f"SELECT {_COLUMNS} FROM jobs{where} ORDER BY plan, number", values):
                 yield Job(*row)
 
+    def newest(self, plan: str, state: str, count: int) -> list[Job]:
+        """The jobs in a state that were begun last, at most `count`."""
+        query = f"SELECT {_COLUMNS} FROM jobs WHERE plan = ? AND state = ? ORDER BY begun DESC LIMIT ?"
+        with self._explained():
+            return [Job(*row) for row in self._database.execute(query, (plan, state, count))]
+
     def counts(self, plan: str) -> dict[str, int]:
         """How many jobs of a plan are in each of the `STATES`."""
         with self._explained():
             rows = self._database.execute("SELECT state, COUNT(*) FROM jobs WHERE plan = ? GROUP BY state", (plan,))
             return dict.fromkeys(STATES, 0) | dict(rows.fetchall())
 
+    def plans(self) -> list[str]:
+        """The plans of the manifest, that which was put on the list last at the end."""
+        with self._explained():
+            rows = self._database.execute("SELECT plan FROM jobs GROUP BY plan ORDER BY MAX(heard), plan").fetchall()
+        return [str(row[0]) for row in rows]
+
+    def costs(self) -> dict[str, tuple[int, float, float, float | None]]:
+        """What finished jobs took, by the key of their configuration: how many they are, their mean seconds, the most
+        memory (bytes), and the mean size of their folders (bytes) where it is known.
+        """
+        query = (
+            "SELECT recipe, COUNT(*), AVG(seconds), MAX(memory), AVG(json_extract(metrics, '$.disk')) FROM jobs"
+            " WHERE state = 'done' AND seconds IS NOT NULL AND metrics IS NOT NULL GROUP BY recipe"
+        )
+        with self._explained():
+            return {row[0]: (row[1], row[2], row[3], row[4]) for row in self._database.execute(query).fetchall()}
+
+    def labels(self) -> dict[str, str]:
+        """What a person calls the configurations, by the key of their text."""
+        with self._explained():
+            return dict(self._database.execute("SELECT id, label FROM recipes").fetchall())
+
     def next_due(self, plan: str) -> float | None:
         """Seconds until the next job that is to do may be claimed, 0 for now; None where none is left to do."""
+        now, to_do = self.clock(), "FROM jobs WHERE plan = ? AND state = 'todo'"
         with self._explained():
-            row = self._database.execute(
-                "SELECT MIN(not_before) FROM jobs WHERE plan = ? AND state = 'todo'", (plan,)
-            ).fetchone()
-            return None if row[0] is None else max(0.0, float(row[0]) - self.clock())
+            # The first that is to do is nearly always due; the smallest time is looked for among all of them.
+            if self._database.execute(f"SELECT 1 {to_do} AND not_before <= ? LIMIT 1", (plan, now)).fetchone():
+                return 0.0
+            row = self._database.execute(f"SELECT MIN(not_before) {to_do}", (plan,)).fetchone()
+            return None if row[0] is None else max(0.0, float(row[0]) - now)
 
     def recipe(self, key: str) -> str:
         """The YAML of a job's stages, without prompt, seed and output folder."""
@@ -225,11 +272,20 @@ class Manifest:
                 return str(identity)
         return None
 
-    def _end(self, job: Job, state: str, seconds: float, memory: float, sentence: str, not_before: float = 0.0) -> bool:
+    def _end(
+        self,
+        job: Job,
+        state: str,
+        seconds: float,
+        memory: float,
+        sentence: str,
+        not_before: float = 0.0,
+        metrics: str | None = None,
+    ) -> bool:
         return self._update(
             job,
-            "state = ?, seconds = ?, memory = ?, sentence = ?, not_before = ?",
-            (state, seconds, memory, sentence.encode("utf-8", "replace").decode(), not_before),
+            "state = ?, seconds = ?, memory = ?, sentence = ?, not_before = ?, metrics = ?",
+            (state, seconds, memory, sentence.encode("utf-8", "replace").decode(), not_before, metrics),
         )
 
     def _update(self, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
@@ -248,6 +304,9 @@ class Manifest:
                 for statement in _TABLES.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
+            elif version == 1:
+                for statement in _UPDATE_1:
+                    database.execute(statement)
             elif version != FORMAT:
                 raise Gen3DError(
                     f"{self.path} is no manifest of a batch in the format {FORMAT}: remove it, or choose another --out."

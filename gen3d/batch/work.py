@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen3d.batch.jobs import JobResult
+from gen3d.batch.figures import figures_text
+from gen3d.batch.jobs import template
+from gen3d.batch.making import Assignment, Maker, Outcome, Prepare, attempted
 from gen3d.batch.manifest import LEASE, Job, Manifest, Spec
-from gen3d.config.load import dump_stages, parse_stages
+from gen3d.batch.results import is_remote
+from gen3d.batch.summary import JobResult
 from gen3d.config.schema import RunConfig
 from gen3d.errors import Gen3DError, UsageError
-from gen3d.runtime.files import slugify, user_path
+from gen3d.runtime.files import json_text, slugify, user_path
 from gen3d.runtime.interrupt import StopFlag
 from gen3d.runtime.progress import Reporter
 from gen3d.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from gen3d.pipeline.events import Event
-    from gen3d.pipeline.models import Models
 
 BACKOFF = 5.0
 """Seconds before a failed job is tried again; twice as long before every further try."""
 
 PATIENCE = 3.0
 """Seconds for which jobs of other processes are waited for: workers of a driver that was killed end within two."""
-
-logger = logging.getLogger(__name__)
-
-Prepare = Callable[[RunFolder, list[RunConfig]], None]
-"""Is called with every new run folder before its run, to write what it takes to repeat that."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +42,16 @@ class Limits:
 
 
 def manifest_path(out: str | Path, batch_file: str) -> Path:
-    """Where the manifest of a batch file lies: in the output folder, beside the folders of the recipes."""
-    return user_path(out) / f"{slugify(Path(batch_file).stem)}.batch.sqlite"
+    """Where the manifest of a batch file lies: in the output folder, beside the folders of the recipes; in `outputs`
+    where the results go to an address.
+    """
+    folder = user_path("outputs" if is_remote(out) else out)
+    return folder / f"{slugify(Path(batch_file).stem)}.batch.sqlite"
 
 
 def specs_of(jobs: Sequence[list[RunConfig]]) -> list[Spec]:
-    """The checked stages of every job as the manifest takes them. The output folder is no part of a job: runs that
-    were moved are not made again.
-    """
-    return [Spec(_template(stages), stages[0].prompt, stages[0].seed) for stages in jobs]
-
-
-def stages_of(recipe: str, job: Job, out: str | Path) -> list[RunConfig]:
-    """The stages of a job with their prompt, seed and output folder. recipe: their YAML in the manifest."""
-    return [
-        replace(stage, prompt=job.prompt, seed=job.seed, out=str(out))
-        for stage in parse_stages(recipe, "a configuration in the manifest")
-    ]
+    """The checked stages of every job as the manifest takes them."""
+    return [Spec(template(stages), stages[0].prompt, stages[0].seed) for stages in jobs]
 
 
 def work_off(
@@ -86,7 +75,7 @@ def work_off(
     total = sum(manifest.counts(plan).values())
     patient_until = begin + PATIENCE
     failures: dict[str, int] = {}
-    models: list[Models] = []
+    maker = Maker(out, prepare)
     while not stop:
         if limits.jobs is not None and begun >= limits.jobs:
             break
@@ -107,20 +96,27 @@ def work_off(
         with open_reporter() as reporter:
             reporter.note(f"[{job.number}/{total}] {job.prompt}")
             failed = failures.get(job.id, 0)
-            retry_in = BACKOFF * 2**failed if failed < limits.retries else None
-            if not _do(manifest, job, out, reporter, stop, prepare, models, retry_in):
+            outcome = _do(manifest, job, maker, reporter, stop)
+            again = retry_in(outcome, failed, limits)
+            record(manifest, job, outcome, again)
+            _tell(reporter, outcome, again)
+            if outcome.state == "failed":
                 failures[job.id] = failed + 1
+    return results_of(manifest, plan)
+
+
+def results_of(manifest: Manifest, plan: str) -> list[JobResult]:
+    """What has become of all jobs of a plan."""
     return [result_of(job, manifest.path.parent) for job in manifest.jobs(plan)]
 
 
 def result_of(job: Job, base: Path) -> JobResult:
     """What the manifest, which lies in the folder `base`, says of a job."""
-    folder = None if job.folder is None else base / job.folder
     failed = job.sentence if job.state == "failed" else ""
     return JobResult(
         prompt=job.prompt,
         seconds=job.seconds or 0.0,
-        folder=folder,
+        folder=place_of(job, base),
         summary="" if failed else job.sentence,
         error=failed,
         finished=job.state == "done",
@@ -129,85 +125,68 @@ def result_of(job: Job, base: Path) -> JobResult:
     )
 
 
-def _template(stages: list[RunConfig]) -> str:
-    return dump_stages([replace(stage, prompt="", seed=0, out="outputs") for stage in stages])
+def place_of(job: Job, base: Path) -> Path | str | None:
+    """The folder of a job's run, or its address where the results are not on this machine; None where there is none."""
+    if job.folder is None or is_remote(job.folder):
+        return job.folder
+    return base / job.folder
 
 
-def _do(
-    manifest: Manifest,
-    job: Job,
-    out: str | Path,
-    reporter: Reporter,
-    stop: StopFlag,
-    prepare: Prepare,
-    models: list[Models],
-    retry_in: float | None,
-) -> bool:
-    """Does a claimed job, and writes down what became of it. False where it failed."""
-    from gen3d.pipeline.outputs import peak_memory
-    from gen3d.pipeline.session import Terminated
-
-    begin = time.monotonic()
-    try:
-        summary, folder, finished = _make(manifest, job, out, reporter, stop, prepare, models)
-    except Terminated:
-        manifest.stop(job, time.monotonic() - begin, peak_memory())
-        return True
-    except KeyboardInterrupt:
-        manifest.stop(job, time.monotonic() - begin, peak_memory())
-        raise
-    except Exception as error:
-        # Whatever one job runs into, the rest of the batch is still worth having.
-        logger.debug("the run of %r failed", job.prompt, exc_info=True)
-        message = str(error) if isinstance(error, Gen3DError) else f"{type(error).__name__}: {error}"
-        again = None if isinstance(error, UsageError) else retry_in
-        manifest.fail(job, time.monotonic() - begin, peak_memory(), message, again)
-        reporter.note(f"failed: {message}" + ("" if again is None else f" It is tried again in {again:.0f} s."))
-        return False
-    end = manifest.finish if finished else manifest.stop
-    end(job, time.monotonic() - begin, peak_memory(), summary)
-    reporter.note(f"{summary} {folder.folder}")
-    return True
+def retry_in(outcome: Outcome, failed: int, limits: Limits) -> float | None:
+    """Seconds after which a job is tried again that has failed `failed` times before; None where it is not."""
+    if outcome.state != "failed" or outcome.hopeless or failed >= limits.retries:
+        return None
+    return float(BACKOFF * 2**failed)
 
 
-def _make(
-    manifest: Manifest,
-    job: Job,
-    out: str | Path,
-    reporter: Reporter,
-    stop: StopFlag,
-    prepare: Prepare,
-    models: list[Models],
-) -> tuple[str, RunFolder, bool]:
-    """The run of a job: from its beginning, from its checkpoint, or not at all where only its row was not written.
-    Returns its summary, its folder, and whether it was finished.
+def record(manifest: Manifest, job: Job, outcome: Outcome, again: float | None = None) -> bool:
+    """Writes down what became of a claimed job. again: seconds after which a failed one is tried once more. False where
+    it belongs to somebody else by now.
     """
-    from gen3d.pipeline.checkpoints import newest_state
-    from gen3d.pipeline.models import Models
-    from gen3d.pipeline.session import run_in_folder
-    from gen3d.runtime.device import resolve
+    if outcome.folder is not None:
+        manifest.set_folder(job, outcome.folder)
+    if outcome.state == "done":
+        return manifest.finish(job, outcome.seconds, outcome.memory, outcome.sentence, outcome.metrics)
+    if outcome.state == "stopped":
+        return manifest.stop(job, outcome.seconds, outcome.memory, outcome.sentence)
+    return manifest.fail(job, outcome.seconds, outcome.memory, outcome.sentence, again)
 
-    stages = stages_of(manifest.recipe(job.recipe), job, out)
-    run = _folder_of(job, manifest.path.parent)
-    if run is not None and run.is_finished:
-        return "It was finished before.", run, True
-    state = None if run is None else newest_state(run)
-    if run is None:
-        run = RunFolder.create(out, stages[0].recipe, job.prompt)
-        manifest.set_folder(job, _recorded(run.folder, manifest.path.parent))
-        with run.kept_if_useful():
-            prepare(run, stages)
-    with run.kept_if_useful():
-        if not models:
-            models.append(Models(resolve(stages[0].device), keep=True))
-        heart = _Heart(manifest, job)
-        result = run_in_folder(stages, run, reporter, stop, models=models[0], state=state, listeners=[heart])
-    return result.summary, run, result.finished
+
+def assignment_of(manifest: Manifest, job: Job) -> Assignment:
+    """A claimed job as it is sent to whoever does it."""
+    return Assignment(job.id, job.number, manifest.recipe(job.recipe), job.prompt, job.seed)
+
+
+def _do(manifest: Manifest, job: Job, maker: Maker, reporter: Reporter, stop: StopFlag) -> Outcome:
+    base, heart = manifest.path.parent, _Heart(manifest, job)
+
+    def began(run: RunFolder) -> None:
+        manifest.set_folder(job, recorded(run.folder, base))
+
+    def make() -> Outcome:
+        assignment = assignment_of(manifest, job)
+        if is_remote(maker.out):
+            summary, address, finished, figures = maker.make_mirrored(assignment, reporter, stop, [heart])
+            return Outcome("done" if finished else "stopped", 0.0, 0.0, summary, address, json_text(figures))
+        earlier = _folder_of(job, base)
+        summary, run, finished = maker.make_in(assignment, earlier, began, reporter, stop, [heart])
+        return Outcome("done" if finished else "stopped", 0.0, 0.0, summary, None, figures_text(run.folder))
+
+    return attempted(make, job.prompt, lambda outcome: record(manifest, job, outcome))
+
+
+def _tell(reporter: Reporter, outcome: Outcome, again: float | None) -> None:
+    if outcome.state == "failed":
+        reporter.note(
+            f"failed: {outcome.sentence}" + ("" if again is None else f" It is tried again in {again:.0f} s.")
+        )
+    elif outcome.sentence:
+        reporter.note(outcome.sentence)
 
 
 def _folder_of(job: Job, base: Path) -> RunFolder | None:
     """The folder of a job's earlier attempt; None where there is none, or where it was killed before it was one."""
-    if job.folder is None:
+    if job.folder is None or is_remote(job.folder):
         return None
     try:
         return RunFolder.open(base / job.folder)
@@ -215,7 +194,7 @@ def _folder_of(job: Job, base: Path) -> RunFolder | None:
         return None
 
 
-def _recorded(folder: Path, base: Path) -> Path:
+def recorded(folder: Path, base: Path) -> Path:
     """A run's folder relative to the manifest's, so that they can be moved together; absolute where it lies outside."""
     folder, base = folder.absolute(), base.absolute()
     return folder.relative_to(base) if folder.is_relative_to(base) else folder

@@ -56,6 +56,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("evaluate",): Command(
         "gen3d.cli.evaluate", "add_evaluate_arguments", "run_evaluate", "measure how well results match"
     ),
+    ("compare",): Command(
+        "gen3d.cli.compare", "add_compare_arguments", "run_compare", "two sets of results, pair by pair"
+    ),
 }
 
 

@@ -26,6 +26,7 @@ commands:
   search Q FOLDER find assets by a text, a picture or another asset
   classify ASSET  tell which of some labels an asset is
   evaluate        measure how well results match their prompts
+  compare         two sets of results, pair by pair
   names [WORD]    what the packaged prior knows by name
   corpus build    make the training corpus
   corpus caption  tag and caption a built corpus again

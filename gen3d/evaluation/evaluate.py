@@ -36,6 +36,9 @@ SURE = 0.75
 
 RenderFolder = Callable[[Path, Cameras], tuple[Tensor, Tensor]]
 
+MeasureMore = Callable[[Path, str, Tensor], dict[str, Any]]
+"""From a run folder, the text it is judged by and its renders on white to further scores of the run."""
+
 
 def held_out_azimuths() -> Tensor:
     """Azimuths [VIEWS] in degrees between the canonical corpus views, at an elevation that is none of theirs."""
@@ -221,12 +224,16 @@ def evaluate_runs(
     prompt_set: Sequence[str] = (),
     render: RenderFolder = render_run,
     understand: Understand = lambda stages: None,
+    measure: MeasureMore = lambda folder, prompt, images: {},
+    lost: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
     """The report on run folders, as JSON values: `runs`, `failed`, `missing` and a `summary`.
 
     prompt_set: the prompts that should have been made. Those without a run, and runs without a readable asset, count as
     misses in R-Precision (as T3Bench counts missing meshes): failing must not pay. The other figures are means of what
     there is. understand: with it a run is judged as `generate` judges it, by the whole prompt and its near misses.
+    measure: adds scores to a run. lost: jobs of a batch that left no run, each with `run` and `reason`, which are
+    misses, too.
     """
     cameras, azimuths = held_out_cameras(), held_out_azimuths()
     runs: list[dict[str, Any]] = []
@@ -248,8 +255,10 @@ def evaluate_runs(
             judged, more = reading.judged, {"near_misses": reading.near_misses, "undone": reading.undone}
         others = [text for text in gallery if text != prompt]  # the prompt as it is written is no other text
         scores = score_renders(evaluator, images, judged, others, azimuths, alphas, **more)
-        runs.append({"run": str(folder), **scores})
+        seed = stages[0].seed
+        runs.append({"run": str(folder), "seed": seed, **scores, **measure(folder, judged, images)})
         reporter.step(number, len(folders), {"cosine": runs[-1]["clip_score"], "rank": runs[-1]["rank"]})
+    failed += lost
     missing = [prompt for prompt in dict.fromkeys(prompt_set) if prompt not in seen]
     report = {"evaluator": evaluator.name, "runs": runs, "failed": failed, "missing": missing}
     return {**report, "summary": _summary(runs, len(failed) + len(missing))}
@@ -303,7 +312,34 @@ def table(report: dict[str, Any]) -> str:
         f"{total['assets']} assets ({total['misses']} missing), {_percent(total['met'])} of them without a doubt, by "
         f"{report['evaluator']}"
     )
+    lines += more_lines(total)
+    if distance := report.get("distance"):
+        few = "; the Fréchet distance is biased for so few" if distance["frechet_is_biased"] else ""
+        lines.append(
+            f"Fréchet distance {distance['frechet']:.2f}, KID {distance['kid']:.4f} by {distance['encoder']} "
+            f"({distance['images']} and {distance['reference_images']} images{few})"
+        )
     return "\n".join(lines)
+
+
+def more_lines(total: Mapping[str, Any]) -> list[str]:
+    """Lines on what was measured beside the match, where it was."""
+    lines = []
+    if "geometry_r_precision_top1" in total:
+        lines.append(
+            f"without colour: R-Precision top-1 {_percent(total['geometry_r_precision_top1'])}, CLIP score "
+            f"{total['geometry_clip_score']:.3f}"
+        )
+    defects = {name.removeprefix("defect_"): share for name, share in total.items() if name.startswith("defect_")}
+    if defects:
+        shares = ", ".join(f"{name.replace('_', '-')} {_percent(share)}" for name, share in defects.items())
+        lines.append(f"defects of geometry: {shares}")
+    if "t3bench" in total:
+        lines.append(f"T3Bench's quality protocol: {total['t3bench']:.4f}")
+    if "mean_seconds" in total:
+        memory = f", {total['mean_memory'] / 1e6:.0f} MB" if "mean_memory" in total else ""
+        lines.append(f"a run took {total['mean_seconds']:.0f} s{memory}")
+    return lines
 
 
 def _percent(value: float | None) -> str:

@@ -130,6 +130,25 @@ def kernel_inception_distance(features: Tensor, reference: Tensor) -> float:
     return float(within - 2 * kernel(x, y).mean())
 
 
+def frechet_distance(features: Tensor, reference: Tensor) -> float:
+    """The Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017, FID when the encoder is Inception):
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Its bias falls with the number of images and is large for fewer than
+    there are dimensions: compare only sets of equal size, or use `kernel_inception_distance`.
+
+    features: [N, D], reference: [M, D], N and M at least 2. Raises ValueError for a set of one.
+    """
+    if min(len(features), len(reference)) < 2:
+        raise ValueError(f"The distance needs two images on either side, but got {len(features)} and {len(reference)}.")
+    x, y = features.double(), reference.double()
+    first, second = torch.cov(x.T).reshape(x.shape[1], -1), torch.cov(y.T).reshape(x.shape[1], -1)
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    # The eigenvalues of C1 C2 are those of the symmetric C1^(1/2) C2 C1^(1/2).
+    shared = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    distance = (x.mean(0) - y.mean(0)).square().sum() + first.trace() + second.trace() - 2 * shared
+    return max(float(distance), 0.0)
+
+
 def _sorted_relevance(queries: Tensor, gallery: Tensor, relevant: Tensor) -> Tensor:
     """The flags relevant [Q, G] with each row ordered by falling similarity; among ties the irrelevant come first."""
     scores = queries @ gallery.T

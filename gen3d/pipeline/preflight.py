@@ -30,7 +30,7 @@ def preflight(stages: list[RunConfig]) -> None:
     packaged weights, models of guidance, a reference image. Imports neither torch nor any model library.
     """
     first = stages[0]
-    if first.device.startswith("cuda") and not _has_driver():
+    if first.device.startswith("cuda") and not has_driver():
         raise Gen3DError(
             f"The device '{first.device}' was asked for, but this machine has no usable CUDA GPU; use --device cpu."
         )
@@ -51,7 +51,8 @@ def _check_source(first: RunConfig) -> None:
         raise UsageError(f"There is no folder {printable(first.start.source)} ('start.source'): check the path.")
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
+    """Whether the library of a CUDA driver can be loaded, without which no framework finds a GPU."""
     name = DRIVERS.get(sys.platform)
     if name is None:
         return False

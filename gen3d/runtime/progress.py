@@ -204,14 +204,15 @@ def open_reporter(stream: TextIO, quiet: bool = False) -> Iterator[Reporter]:
     """The reporter that fits `stream`: live on a terminal, plain lines elsewhere, the log alone if `quiet`."""
     if quiet:
         yield LogReporter()
-    elif stream.isatty() and _can_rewrite_lines():
+    elif stream.isatty() and can_rewrite_lines():
         with RichReporter(stream) as reporter:
             yield reporter
     else:
         yield PlainReporter(stream)
 
 
-def _can_rewrite_lines() -> bool:
+def can_rewrite_lines() -> bool:
+    """Whether the terminal of the standard output moves its cursor when it is told to."""
     from gen3d.runtime.visible_console import VisibleConsole
 
     return not VisibleConsole().is_dumb_terminal

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from gen3d.runtime.files import replacing
 
 STATE_KEY = "gen3d state 1"
 """Name of the text in the metadata that says how a state is nested; the number is the version of that text."""
+
+CHECKSUM_KEY = "crc32"
+"""Name of the checksum of a state's tensors, beside the outermost nesting: safetensors itself does not notice a flipped
+bit, which would go on unseen as another result. States without one are from earlier versions, and are read.
+"""
 
 MAX_DEPTH = 100
 """Containers within each other that a state may have: more of them are a loop."""
@@ -128,7 +134,10 @@ def save_state(path: Path, state: Any) -> None:
     written, as on a full disk.
     """
     tensors: dict[str, Tensor] = {}
-    nesting = json.dumps(_pack(state, (), tensors), separators=(",", ":"))
+    packed = _pack(state, (), tensors)
+    if isinstance(packed, dict):
+        packed[CHECKSUM_KEY] = _checksum(tensors)
+    nesting = json.dumps(packed, separators=(",", ":"))
     if len(nesting) > MAX_NESTING_BYTES:
         raise Gen3DError(
             f"The state for '{path}' holds {len(nesting):,} bytes of plain numbers and texts, more than "
@@ -147,12 +156,25 @@ def load_state(path: Path) -> Any:
         if nesting is None:
             raise Gen3DError(f"The file '{path}' is no state that this version of gen3d saved: take another one.")
         try:
-            return _unpack(json.loads(nesting), file)
+            packed = json.loads(nesting)
+            written = packed.pop(CHECKSUM_KEY, None) if isinstance(packed, dict) else None
+            state = _unpack(packed, file)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise Gen3DError(
                 f"The file '{path}' is damaged: what it says of its own nesting cannot be followed ({_reason(error)}). "
                 "Take another copy, or remove it."
             ) from None
+        if written is not None and written != _checksum({name: file.get_tensor(name) for name in file.keys()}):  # noqa: SIM118
+            raise Gen3DError(f"The file '{path}' is damaged: its tensors are not those that were saved. Remove it.")
+        return state
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """A checksum of the bytes of all tensors, in the order of their names."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] | None) -> None:

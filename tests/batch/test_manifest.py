@@ -196,3 +196,25 @@ def test_what_is_no_manifest_is_refused_with_a_sentence(tmp_path: Path, content:
     with pytest.raises(Gen3DError, match=r"m\.sqlite"):
         Manifest(path)
     assert path.read_bytes() == content
+
+
+def test_a_manifest_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    with Manifest(path) as manifest:
+        plan = manifest.plan([Spec("a: 1\n", "a chair", 3, "kind")], 1)
+    database = sqlite3.connect(path)
+    for statement in (
+        "ALTER TABLE jobs DROP COLUMN metrics", "ALTER TABLE recipes DROP COLUMN label", "PRAGMA user_version = 1"
+    ):  # fmt: skip
+        database.execute(statement)
+    database.commit()
+    database.close()
+    with Manifest(path) as manifest:
+        [job] = manifest.jobs(plan)
+        assert (job.prompt, job.seed, job.metrics) == ("a chair", 3, None)
+        assert list(manifest.labels().values()) == [""]
+        claimed = manifest.claim(plan)
+        assert claimed is not None
+        assert manifest.finish(claimed, 2.0, 5.0, "made", '{"disk": 7}')
+        assert manifest.costs() == {job.recipe: (1, 2.0, 5.0, 7.0)}
+        assert [one.prompt for one in manifest.newest(plan, "done", 3)] == ["a chair"]

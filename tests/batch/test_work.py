@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gen3d.batch.jobs import Batch, JobResult
+from gen3d.batch.jobs import Batch
+from gen3d.batch.making import stages_of
 from gen3d.batch.manifest import Manifest
-from gen3d.batch.work import Limits, specs_of, stages_of, work_off
+from gen3d.batch.summary import JobResult
+from gen3d.batch.work import Limits, specs_of, work_off
 from gen3d.config.schema import RunConfig
 from gen3d.priors.shape_prior import ShapePrior
 from gen3d.runtime.interrupt import StopFlag
@@ -141,6 +143,6 @@ def test_jobs_come_back_from_the_manifest_as_they_were_checked(tmp_path: Path) -
     with Manifest(tmp_path / "m.sqlite") as manifest:
         plan = manifest.plan(specs_of(jobs), 1)
         rows = list(manifest.jobs(plan))
-        assert [stages_of(manifest.recipe(row.recipe), row, tmp_path) for row in rows] == jobs
+        assert [stages_of(manifest.recipe(row.recipe), row.prompt, row.seed, tmp_path) for row in rows] == jobs
         elsewhere = Batch(PROMPTS, config="prolificdreamer-mini").jobs([*SMALL, "seed=7"], out="elsewhere")
         assert manifest.plan(specs_of(elsewhere), 1) == plan

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from gen3d.batch import workers
+from gen3d.batch.executors import Work
 from gen3d.batch.jobs import Batch
 from gen3d.batch.manifest import Manifest
 from gen3d.batch.work import Limits, specs_of
-from gen3d.batch.workers import run_workers
+from gen3d.batch.workers import LocalProcesses
 from gen3d.runtime.interrupt import StopFlag
 from tests.pipeline.test_resume import SMALL
 
@@ -37,7 +38,9 @@ def test_a_killed_worker_is_replaced_and_failures_stop_no_other(tmp_path: Path) 
         timer = threading.Timer(0.5, kill_one)
         timer.start()
         told: list[dict[str, int]] = []
-        died = run_workers(manifest, plan, str(tmp_path), "gen3d batch", 1, Limits(jobs=2), stop, told.append)
+        died = LocalProcesses(1).run(
+            manifest, Work.of(manifest, plan, str(tmp_path), "gen3d batch", Limits(jobs=2)), stop, told.append
+        )
         timer.join()
         assert (died, len(killed)) == (1, 1)
         counts = manifest.counts(plan)

@@ -275,7 +275,8 @@ def test_batch_that_fails_shows_every_prompt(tmp_path: Path, workers: str) -> No
     assert answer.stderr == "error: 2 of 2 prompts failed: see the table above.\n"
     for prompt in ("a chair", "a vase"):
         assert re.search(rf"failed +│ {prompt} ", answer.stdout)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "prompts.batch.sqlite"]
+    left = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert left == ["mini", "prompts.batch.sqlite", "report.html"]
     refused = gen3d("batch", "prompts.txt", "--out", "prompts.txt/sub", cwd=tmp_path)
     assert refused.returncode == 1
     assert re.match(r"error: The manifest .* cannot be used \(.*\n$", refused.stderr)
@@ -339,3 +340,14 @@ def test_the_exit_code_holds_where_nobody_listens(arguments: str, redirections: 
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     answer = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert (answer.stdout, answer.stderr) == (f"{code}\n", "")
+
+
+def test_a_dry_run_says_what_it_takes_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "batch.yaml").write_text(
+        "prompts: [a chair, a vase]\nseeds: 0-2\nconfigs: [default, {preset: draft}]\n"
+    )
+    answer = gen3d("batch", "batch.yaml", "--dry-run", "--workers", "2", cwd=tmp_path, COLUMNS="200")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "12 of 12 jobs are left" in answer.stdout
+    assert "docs/representations.md" in answer.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["batch.yaml"]

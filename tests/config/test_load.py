@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gen3d.batch.jobs import load_batch
+from gen3d.batch.file import load_batch
 from gen3d.config.load import dump_config, is_override, list_configs, load_config, load_stages, parse_config
 from gen3d.config.schema import ClipConfig, RunConfig, all_settings
 from gen3d.errors import UsageError

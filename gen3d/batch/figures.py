@@ -1,0 +1,69 @@
+"""The figures of a finished run that a batch keeps in its manifest, for estimates and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gen3d.runtime.files import json_text
+
+MAX_METRICS_BYTES = 1_000_000
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """Figures of the run in a folder, by name: `clip_score`, `rank`, `of` (texts that the rank is among), `top1`,
+    `janus`, `splats`, `faces`, `watertight`, `seconds`, `memory` (bytes) and `disk` (bytes of the folder); those that
+    `metrics.json` does not tell are left out.
+    """
+    found: dict[str, Any] = {"disk": folder_bytes(folder)}
+    try:
+        path = folder / "metrics.json"
+        if path.stat().st_size > MAX_METRICS_BYTES:
+            return found
+        metrics = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return found
+    if not isinstance(metrics, Mapping):
+        return found
+    match, mesh = _mapping(metrics.get("match")), _mapping(metrics.get("mesh"))
+    memory = metrics.get("peak_memory_mb")
+    figures = {
+        "clip_score": match.get("clip_score"),
+        "rank": match.get("rank"),
+        "of": match.get("gallery_size"),
+        "top1": match.get("top1"),
+        "janus": match.get("janus"),
+        "splats": metrics.get("splats"),
+        "faces": mesh.get("faces"),
+        "watertight": mesh.get("watertight"),
+        "seconds": metrics.get("seconds"),
+        "memory": memory * 2**20 if isinstance(memory, int | float) else None,
+    }
+    return found | {name: value for name, value in figures.items() if isinstance(value, int | float)}
+
+
+def figures_text(folder: Path) -> str:
+    """The figures as the manifest keeps them."""
+    return json_text(figures_of(folder))
+
+
+def parsed_figures(text: str | None) -> dict[str, Any]:
+    """The figures in a manifest's text; none where there is no text or it is damaged."""
+    if not text:
+        return {}
+    try:
+        return dict(_mapping(json.loads(text)))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files in a folder and below it."""
+    return sum(os.path.getsize(path) for path in folder.glob("**/*") if path.is_file())
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
