@@ -186,7 +186,6 @@ class _Drive:
         self.starting: dict[Any, Any] = {}
         self.idle: list[Any] = []
         self.busy: dict[Any, tuple[Any, Job, float]] = {}
-        self.failures: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
         self.dead, self.dead_at_start, self.begun = 0, 0, 0
         self.room, self.looked_at, self.beat = 1, -math.inf, time.monotonic()
@@ -283,24 +282,21 @@ class _Drive:
         self._record(job, outcome)
 
     def _record(self, job: Job, outcome: Outcome) -> None:
-        failed = self.failures.get(job.id, 0)
-        if outcome.state == "failed":
-            self.failures[job.id] = failed + 1
         if outcome.folder is not None and not is_remote(outcome.folder):
             folder = recorded(Path(outcome.folder), self.manifest.path.parent)
             self.manifest.set_folder(job, folder)
             outcome = Outcome(**{**vars(outcome), "folder": None})
-        record(self.manifest, job, outcome, retry_in(outcome, failed, self.work.limits))
+        record(self.manifest, job, outcome, retry_in(outcome, job.failures, self.work.limits))
 
     def _died(self, job: Job, seconds: float) -> None:
         self.dead += 1
-        self.begun -= 1  # it is the same job that goes on
         died = self.deaths[job.id] = self.deaths.get(job.id, 0) + 1
         if died > DEATHS:
             sentence = f"Its worker died {died} times: give its jobs more memory (--memory-per-job), or see 'ray logs'."
             self.manifest.fail(job, seconds, 0.0, sentence)
         else:
-            self.manifest.fail(job, seconds, 0.0, "Its worker died; another one goes on with it.", retry_in=0.0)
+            self.begun -= 1  # it is the same job that goes on
+            self.manifest.put_back(job, seconds, "Its worker died; another one goes on with it.")
 
     def _died_at_start(self, error: Exception) -> None:
         self.dead += 1

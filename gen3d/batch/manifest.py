@@ -19,9 +19,9 @@ from pathlib import Path
 from gen3d.batch.owner import Owner
 from gen3d.errors import Gen3DError
 
-FORMAT = 2
+FORMAT = 3
 """The version of the tables below, which the file carries as SQLite's `user_version`. Format 1 had no columns `label`
-and `metrics`; it is brought up to date when it is opened."""
+and `metrics`, and format 2 none that is called `failures`; both are brought up to date when they are opened."""
 
 LEASE = 120.0
 """Seconds after which a job of a process of which nothing was heard, and nothing can be known, is free again."""
@@ -34,18 +34,21 @@ CREATE TABLE jobs (
     id TEXT PRIMARY KEY, plan TEXT NOT NULL, number INTEGER NOT NULL, recipe TEXT NOT NULL REFERENCES recipes,
     prompt TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'todo', attempts INTEGER NOT NULL
     DEFAULT 0, host TEXT, pid INTEGER, started TEXT, begun REAL, heard REAL, not_before REAL NOT NULL DEFAULT 0,
-    seconds REAL, memory REAL, folder TEXT, sentence TEXT NOT NULL DEFAULT '', metrics TEXT
+    seconds REAL, memory REAL, folder TEXT, sentence TEXT NOT NULL DEFAULT '', metrics TEXT, failures INTEGER NOT NULL
+    DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX jobs_by_state ON jobs (plan, state, number);
 """
 
-_UPDATE_1 = (
-    "ALTER TABLE recipes ADD COLUMN label TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE jobs ADD COLUMN metrics TEXT",
-    "PRAGMA user_version = 2",
-)
+_UPDATES = {
+    1: ("ALTER TABLE recipes ADD COLUMN label TEXT NOT NULL DEFAULT ''", "ALTER TABLE jobs ADD COLUMN metrics TEXT"),
+    2: ("ALTER TABLE jobs ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",),
+}
+"""What makes the next format of each earlier one."""
 
-_COLUMNS = "id, number, recipe, prompt, seed, state, attempts, begun, seconds, memory, folder, sentence, metrics"
+_COLUMNS = (
+    "id, number, recipe, prompt, seed, state, attempts, begun, seconds, memory, folder, sentence, metrics, failures"
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Job:
     id: a hash of what decides the result. recipe: the key of its stages' text, see `Manifest.recipe`. attempts: how
     often it was begun, which also tells one claim from the next. begun: when, in seconds since 1970. seconds: how long
     the last attempt took. memory: the most that its process held, in bytes. folder: of its run, once there is one.
-    sentence: a summary, or why it failed. metrics: figures of the finished run, as JSON text.
+    sentence: a summary, or why it failed. metrics: figures of the finished run, as JSON text. failures: how often it
+    failed, in whichever process, since it was planned.
     """
 
     id: str
@@ -83,6 +87,7 @@ class Job:
     folder: str | None
     sentence: str
     metrics: str | None = None
+    failures: int = 0
 
 
 def recipe_id(text: str, state_version: int) -> str:
@@ -146,7 +151,7 @@ class Manifest:
             )
             database.executemany(
                 "INSERT INTO jobs (id, plan, number, recipe, prompt, seed) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET plan = excluded.plan, number = excluded.number",
+                " ON CONFLICT (id) DO UPDATE SET plan = excluded.plan, number = excluded.number, failures = 0",
                 ((job, name, number, *row) for number, (job, row) in enumerate(rows.items(), start=1)),
             )
             database.execute(
@@ -196,9 +201,13 @@ class Manifest:
         return self._end(job, "stopped", seconds, memory, sentence)
 
     def fail(self, job: Job, seconds: float, memory: float, sentence: str, retry_in: float | None = None) -> bool:
-        """The job failed. retry_in: seconds after which it is tried again; None gives it up."""
+        """The job failed, which is counted. retry_in: seconds after which it is tried again; None gives it up."""
         state = "failed" if retry_in is None else "todo"
-        return self._end(job, state, seconds, memory, sentence, self.clock() + (retry_in or 0.0))
+        return self._end(job, state, seconds, memory, sentence, self.clock() + (retry_in or 0.0), failed=1)
+
+    def put_back(self, job: Job, seconds: float, sentence: str) -> bool:
+        """The job's worker died, which is no failure of the job: it is to do again, and goes on where it was."""
+        return self._end(job, "todo", seconds, 0.0, sentence)
 
     def jobs(self, plan: str | None = None) -> Iterator[Job]:
         """All jobs of a plan, or of the manifest, in the order in which they were planned."""
@@ -281,11 +290,12 @@ class Manifest:
         sentence: str,
         not_before: float = 0.0,
         metrics: str | None = None,
+        failed: int = 0,
     ) -> bool:
         return self._update(
             job,
-            "state = ?, seconds = ?, memory = ?, sentence = ?, not_before = ?, metrics = ?",
-            (state, seconds, memory, sentence.encode("utf-8", "replace").decode(), not_before, metrics),
+            "state = ?, seconds = ?, memory = ?, sentence = ?, not_before = ?, metrics = ?, failures = failures + ?",
+            (state, seconds, memory, sentence.encode("utf-8", "replace").decode(), not_before, metrics, failed),
         )
 
     def _update(self, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
@@ -304,9 +314,11 @@ class Manifest:
                 for statement in _TABLES.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
-            elif version == 1:
-                for statement in _UPDATE_1:
-                    database.execute(statement)
+            elif version in _UPDATES:
+                for earlier in range(version, FORMAT):
+                    for statement in _UPDATES[earlier]:
+                        database.execute(statement)
+                database.execute(f"PRAGMA user_version = {FORMAT}")
             elif version != FORMAT:
                 raise Gen3DError(
                     f"{self.path} is no manifest of a batch in the format {FORMAT}: remove it, or choose another --out."

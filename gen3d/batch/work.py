@@ -74,7 +74,6 @@ def work_off(
     begin, begun = time.monotonic(), 0
     total = sum(manifest.counts(plan).values())
     patient_until = begin + PATIENCE
-    failures: dict[str, int] = {}
     maker = Maker(out, prepare)
     while not stop:
         if limits.jobs is not None and begun >= limits.jobs:
@@ -95,13 +94,10 @@ def work_off(
         begun += 1
         with open_reporter() as reporter:
             reporter.note(f"[{job.number}/{total}] {job.prompt}")
-            failed = failures.get(job.id, 0)
             outcome = _do(manifest, job, maker, reporter, stop)
-            again = retry_in(outcome, failed, limits)
+            again = retry_in(outcome, job.failures, limits)
             record(manifest, job, outcome, again)
             _tell(reporter, outcome, again)
-            if outcome.state == "failed":
-                failures[job.id] = failed + 1
     return results_of(manifest, plan)
 
 

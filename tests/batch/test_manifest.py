@@ -163,7 +163,13 @@ def test_a_retry_waits(tmp_path: Path) -> None:
         assert manifest.fail(job, 1.0, 1.0, "it broke", retry_in=10)
         assert manifest.claim(plan) is None
         now[0] = 10.0
-        assert manifest.claim(plan)
+        again = manifest.claim(plan)
+        assert again is not None
+        assert (job.failures, again.failures) == (0, 1)
+        assert manifest.put_back(again, 1.0, "its worker died")
+        assert [one.failures for one in manifest.jobs(plan)] == [1]  # a worker's death is no failure of the job
+        manifest.plan(specs(1), 1)
+        assert [one.failures for one in manifest.jobs(plan)] == [0]  # what is asked for again has all its tries
 
 
 @pytest.mark.parametrize(
@@ -204,14 +210,15 @@ def test_a_manifest_of_the_first_format_is_brought_up_to_date(tmp_path: Path) ->
         plan = manifest.plan([Spec("a: 1\n", "a chair", 3, "kind")], 1)
     database = sqlite3.connect(path)
     for statement in (
-        "ALTER TABLE jobs DROP COLUMN metrics", "ALTER TABLE recipes DROP COLUMN label", "PRAGMA user_version = 1"
+        "ALTER TABLE jobs DROP COLUMN failures", "ALTER TABLE jobs DROP COLUMN metrics",
+        "ALTER TABLE recipes DROP COLUMN label", "PRAGMA user_version = 1",
     ):  # fmt: skip
         database.execute(statement)
     database.commit()
     database.close()
     with Manifest(path) as manifest:
         [job] = manifest.jobs(plan)
-        assert (job.prompt, job.seed, job.metrics) == ("a chair", 3, None)
+        assert (job.prompt, job.seed, job.metrics, job.failures) == ("a chair", 3, None, 0)
         assert list(manifest.labels().values()) == [""]
         claimed = manifest.claim(plan)
         assert claimed is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gen3d.batch import work
 from gen3d.batch.jobs import Batch
 from gen3d.batch.making import stages_of
 from gen3d.batch.manifest import Manifest
@@ -146,3 +147,17 @@ def test_jobs_come_back_from_the_manifest_as_they_were_checked(tmp_path: Path) -
         assert [stages_of(manifest.recipe(row.recipe), row.prompt, row.seed, tmp_path) for row in rows] == jobs
         elsewhere = Batch(PROMPTS, config="prolificdreamer-mini").jobs([*SMALL, "seed=7"], out="elsewhere")
         assert manifest.plan(specs_of(elsewhere), 1) == plan
+
+
+def test_retries_are_counted_over_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "BACKOFF", 0.0)
+    jobs = Batch(PROMPTS[:1]).jobs([*SMALL, "device=cuda:77", f"out={tmp_path}"])
+    with Manifest(tmp_path / "m.sqlite") as manifest, StopFlag() as stop:
+        plan = manifest.plan(specs_of(jobs), 1)
+        for expected in ("todo", "failed"):  # each call is what a worker process of its own does
+            work_off(
+                manifest, plan, tmp_path, lambda: nullcontext(LogReporter()), stop, lambda run, stages: None,
+                Limits(retries=1, jobs=1),
+            )  # fmt: skip
+            [job] = manifest.jobs(plan)
+            assert (job.state, "cuda:77" in job.sentence) == (expected, True)
