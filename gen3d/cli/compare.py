@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from gen3d.errors import Gen3DError, UsageError
 from gen3d.runtime.progress import Reporter
+from gen3d.runtime.strict_json import parse_json
 
 MAX_REPORT_BYTES = 500_000_000
 
@@ -53,35 +53,39 @@ def _report_of(name: str, model: str | None, reporter: Reporter) -> dict[str, An
         return _read_report(path)
     if not path.exists():
         raise UsageError(f"There is nothing at {path}: name runs, a batch's manifest, or a report (.json).")
-    from gen3d.cli.evaluate import cost_of, evaluator_of, gathered
-    from gen3d.encoders.evaluator import load_gallery
+    from gen3d.cli.evaluate import cost_of, evaluator_of, gallery_of, gathered
     from gen3d.evaluation.evaluate import evaluate_runs
     from gen3d.evaluation.measures import Measures
+    from gen3d.pipeline.models import Models
+    from gen3d.pipeline.run import understood
 
     evaluator = evaluator_of(model)
     folders, lost = gathered([name])
-    own = Path(model) / "gallery.json" if model and (Path(model) / "gallery.json").is_file() else None
-    gallery = load_gallery(own)
+    gallery = gallery_of("corpus", [], folders, model)
+    models = Models()
     measures = Measures(evaluator, gallery)
     reporter.stage(f"scoring {len(folders)} runs of {name}")
-    return evaluate_runs(
-        evaluator, folders, gallery, reporter, lost=lost,
+    report = evaluate_runs(  # as 'gen3d evaluate' does: a report of that command may be on the other side
+        evaluator, folders, gallery, reporter, lost=lost, understand=lambda stages: understood(stages, models),
         measure=lambda folder, prompt, images: {**measures(folder, prompt, images), "cost": cost_of(folder)},
     )  # fmt: skip
+    return {**report, "gallery": {"kind": "corpus", "texts": len(gallery)}}
 
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_REPORT_BYTES:
             raise ValueError("it is too large")
-        report = json.loads(path.read_text("utf-8"))
+        report = parse_json(path.read_bytes())
         runs = report["runs"]
         good = isinstance(report["summary"]["misses"], int) and isinstance(runs, list)
         if not good or not all(isinstance(run["prompt"], str) and isinstance(run["run"], str) for run in runs):
             raise ValueError("its runs have no prompts")
+        if not all(isinstance(run.get("seed"), int | None) for run in runs):
+            raise ValueError("its runs have seeds that are no whole numbers")
     except OSError as error:
         raise UsageError(f"The report {path} cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise Gen3DError(f"{path} is no report of 'gen3d evaluate' ({reason}): make one with that command.") from None
     return dict(report)

@@ -57,7 +57,7 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
     check_writable(out)
     prompts = load_prompt_list(args.prompts) if args.prompts else []
     evaluator = evaluator_of(args.model)
-    gallery = _gallery(args.gallery, prompts, folders, args.model)
+    gallery = gallery_of(args.gallery, prompts, folders, args.model)
     reporter.stage(f"scoring {len(folders)} runs against {len(gallery)} texts")
     models = Models()
     measures = Measures(
@@ -166,7 +166,8 @@ def evaluator_of(model: str | None) -> Evaluator:
     return Evaluator.from_open_clip(name, weights)
 
 
-def _gallery(kind: str, prompts: list[str], folders: list[Path], model: str | None) -> list[str]:
+def gallery_of(kind: str, prompts: list[str], folders: list[Path], model: str | None) -> list[str]:
+    """The texts that a prompt is told from, by the `--gallery` of a user."""
     from gen3d.encoders.clip_mini import GALLERY_NAME
     from gen3d.encoders.evaluator import load_gallery
     from gen3d.evaluation.evaluate import read_prompt

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from gen3d.errors import UsageError
 from gen3d.evaluation.plot import COSTS, SCORES, value_at
-from gen3d.evaluation.statistics import paired
+from gen3d.evaluation.statistics import LEVEL, paired
 
 SMALLER_IS_BETTER = ("Janus score", "seconds", "memory, bytes")
 """Scores of which the smaller one is the better; so are all defects."""
@@ -52,9 +52,14 @@ def compared(first: Report, second: Report, seed: int = 0) -> dict[str, Any]:
             f"The sets were judged by {first.get('evaluator')} and {second.get('evaluator')}, whose scores do not "
             "compare: evaluate both with the same --model."
         )
+    # Only what 'gen3d evaluate' wrote says which texts they were.
+    galleries = [report["gallery"] for report in (first, second) if "gallery" in report]
+    same_texts = len(galleries) < 2 or galleries[0] == galleries[1]
     pairs = pairs_of(first, second)
     scores = {}
     for name, path in {**SCORES, **COSTS}.items():
+        if name.startswith("R-Precision") and not same_texts:
+            continue  # ranks among other texts do not compare
         both = [(a, b) for one, other in pairs if (a := value_at(one, path)) is not None
                 and (b := value_at(other, path)) is not None]  # fmt: skip
         if both:
@@ -68,12 +73,12 @@ def compared(first: Report, second: Report, seed: int = 0) -> dict[str, Any]:
             "runs": [one["run"], other["run"]],
             **{name: [value_at(one, SCORES[name]), value_at(other, SCORES[name])]
                for name in ("CLIP score", "Janus score") },
-            "rank": [one.get("rank"), other.get("rank")],
+            "rank": [value_at(one, ("rank",)), value_at(other, ("rank",))],
         }
         for one, other in pairs
     ]  # fmt: skip
     return {
-        "evaluator": first.get("evaluator"), "pairs": len(pairs), "unpaired": unpaired,
+        "evaluator": first.get("evaluator"), "pairs": len(pairs), "unpaired": unpaired, "same_texts": same_texts,
         "misses": [report["summary"]["misses"] for report in (first, second)], "scores": scores, "rows": rows,
     }  # fmt: skip
 
@@ -92,6 +97,8 @@ def comparison_table(comparison: Mapping[str, Any], names: Sequence[str]) -> str
             f"{name:<30} {_short(score['first']):>9} {_short(score['second']):>9} {_short(score['difference']):>11}  "
             f"{interval:<22} {score['p']:>6.3f}  {verdict(score)}"
         )
+    if not comparison["same_texts"]:
+        lines.append("R-Precision is left out, as other texts were ranked: evaluate both with one --gallery")
     for name, left, misses in zip(names, comparison["unpaired"], comparison["misses"], strict=True):
         if left or misses:
             lines.append(
@@ -101,8 +108,10 @@ def comparison_table(comparison: Mapping[str, Any], names: Sequence[str]) -> str
 
 
 def verdict(score: Mapping[str, Any]) -> str:
-    """Which side is better, where the interval leaves no doubt."""
-    if score["low"] <= 0 <= score["high"]:
+    """Which side is better, where neither the interval nor the test leaves a doubt: of a single pair, or of three, the
+    interval is narrow whatever they are, and the test alone says that they are too few.
+    """
+    if score["low"] <= 0 <= score["high"] or score["p"] >= 1 - LEVEL:
         return "no difference shown"
     return "second is better" if (score["difference"] > 0) != score["smaller_is_better"] else "first is better"
 
@@ -178,7 +187,8 @@ def _row(row: Mapping[str, Any], folder: Path) -> str:
             link = quote(Path(os.path.relpath(preview, folder)).as_posix())
             picture = f'<a class="picture" href="{link}"><img src="{link}" loading="lazy" alt="{prompt}"></a>'
         cells.append(f'<td>{picture}<div class="faint">{", ".join(parts)}</div></td>')
-    return f'<tr><th scope="row">{prompt}<div class="faint">seed {row["seed"]}</div></th>{"".join(cells)}</tr>'
+    seed = html.escape(str(row["seed"]))
+    return f'<tr><th scope="row">{prompt}<div class="faint">seed {seed}</div></th>{"".join(cells)}</tr>'
 
 
 def _change(row: Mapping[str, Any]) -> float:

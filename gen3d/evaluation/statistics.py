@@ -77,4 +77,7 @@ def _parts(count: int) -> list[tuple[int, int]]:
 
 def is_number(value: object) -> bool:
     """Whether a value of a report is a finite number; booleans count as 0 and 1."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False

@@ -12,7 +12,7 @@ import pytest
 
 from gen3d.cli import main
 from gen3d.errors import UsageError
-from gen3d.evaluation.comparison import compared, pairs_of, verdict
+from gen3d.evaluation.comparison import compared, comparison_page, comparison_table, pairs_of, verdict
 
 HOSTILE = '</td><script>alert(1)</script> & a "chair"'
 
@@ -52,6 +52,28 @@ def test_a_gain_is_told_from_none_and_smaller_may_be_better() -> None:
     assert verdict(back) == "first is better"
     with pytest.raises(UsageError, match="do not compare"):
         compared(first, report(second["runs"], "another"))
+    others = compared({**first, "gallery": {"kind": "corpus"}}, {**second, "gallery": {"kind": "prompts"}})
+    assert scores.keys() - others["scores"].keys() == {"R-Precision top-1"}
+    assert "one --gallery" in comparison_table(others, ["a", "b"])
+    assert "one --gallery" not in comparison_table(comparison, ["a", "b"])
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_a_few_pairs_that_agree_show_no_difference(pairs: int) -> None:
+    first = report([run(f"p{number}", 0, 0.1) for number in range(pairs)])
+    second = report([run(f"p{number}", 0, 0.2) for number in range(pairs)])
+    score = compared(first, second)["scores"]["CLIP score"]
+    assert score["low"] > 0  # the bootstrap interval of equal differences has no width
+    assert verdict(score) == "no difference shown"
+
+
+def test_numbers_of_a_report_that_are_none_are_left_out() -> None:
+    first = report([run("a", 0, 10**400, rank="<b>1</b>"), run("b", 0, 0.5)])
+    comparison = compared(first, first)
+    assert comparison["scores"]["CLIP score"]["pairs"] == 1
+    assert comparison["rows"][0]["rank"] == [None, None]
+    page = comparison_page({**comparison, "rows": [{**comparison["rows"][0], "seed": "<b>"}]}, ["a", "b"], Path())
+    assert "b" not in Tags(page).tags
 
 
 class Tags(HTMLParser):
@@ -93,6 +115,7 @@ def test_the_command_writes_a_page_and_figures(tmp_path: Path, capsys: pytest.Ca
         ("{", "is no report of 'gen3d evaluate'", 1),
         ('{"runs": []}', "it lacks 'summary'", 1),
         ('{"runs": [{"prompt": 3, "run": "x"}], "summary": {"misses": 0}}', "have no prompts", 1),
+        ('{"runs": [{"prompt": "a", "run": "x", "seed": []}], "summary": {"misses": 0}}', "no whole numbers", 1),
         (None, "cannot be read", 2),
     ],
 )
