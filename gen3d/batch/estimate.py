@@ -17,6 +17,7 @@ from gen3d.errors import Gen3DError
 from gen3d.guidance.weighting import is_used
 from gen3d.runtime.files import read_user_text, slugify, user_path
 from gen3d.runtime.progress import format_duration
+from gen3d.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def measured_in(stages: list[RunConfig], out: str | Path) -> Cost | None:
     for path in newest:
         try:
             text = read_user_text(path.parent / "config.yaml", MAX_CONFIG_BYTES, "configuration")
-            if template(parse_stages(text)) == wanted:
+            if RunFolder(path.parent).is_finished and template(parse_stages(text)) == wanted:
                 found.append(figures_of(path.parent))
         except (Gen3DError, OSError):
             continue

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gen3d.runtime.files import json_text
+from gen3d.runtime.strict_json import parse_json
 
 MAX_METRICS_BYTES = 1_000_000
+LARGEST = sys.float_info.max
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -23,8 +25,8 @@ def figures_of(folder: Path) -> dict[str, Any]:
         path = folder / "metrics.json"
         if path.stat().st_size > MAX_METRICS_BYTES:
             return found
-        metrics = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        metrics = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return found
     if not isinstance(metrics, Mapping):
         return found
@@ -42,7 +44,7 @@ def figures_of(folder: Path) -> dict[str, Any]:
         "seconds": metrics.get("seconds"),
         "memory": memory * 2**20 if isinstance(memory, int | float) else None,
     }
-    return found | {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    return found | _numbers(figures)
 
 
 def figures_text(folder: Path) -> str:
@@ -55,14 +57,19 @@ def parsed_figures(text: str | None) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        return dict(_mapping(json.loads(text)))
-    except (ValueError, RecursionError):
+        return _numbers(_mapping(parse_json(text)))
+    except ValueError:
         return {}
 
 
 def folder_bytes(folder: Path) -> int:
     """Bytes of the files in a folder and below it."""
     return sum(os.path.getsize(path) for path in folder.glob("**/*") if path.is_file())
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that can be added up: no texts, and no whole number beyond what a float holds."""
+    return {name: value for name, value in figures.items() if isinstance(value, int | float) and abs(value) <= LARGEST}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

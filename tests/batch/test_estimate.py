@@ -56,12 +56,15 @@ def test_finished_jobs_of_the_batch_count_most(tmp_path: Path) -> None:
 
 def test_runs_in_the_output_folder_count_where_they_are_of_the_same_configuration(tmp_path: Path) -> None:
     stages = load_stages(None, ["splats.count=77"], prompt="a ball", seed=3)
-    for number, (count, seconds) in enumerate(((77, 8.0), (77, 12.0), (78, 100.0))):
+    runs = ((77, 8.0, True), (77, 12.0, True), (78, 100.0, True), (77, 1.0, False))  # the last one was stopped
+    for number, (count, seconds, finished) in enumerate(runs):
         folder = tmp_path / stages[0].recipe / f"a-ball@2026010{number}-000000"
         folder.mkdir(parents=True)
         same = load_stages(None, [f"splats.count={count}"], prompt="a vase", seed=number)
         (folder / "config.yaml").write_text(dump_stages(same))
-        (folder / "metrics.json").write_text(json.dumps({"finished": True, "seconds": seconds, "peak_memory_mb": 900}))
+        (folder / "metrics.json").write_text(
+            json.dumps({"finished": finished, "seconds": seconds, "peak_memory_mb": 900})
+        )
     cost = measured_in(stages, tmp_path)
     assert cost is not None
     assert (cost.seconds, cost.memory) == (10.0, 900 * 2**20)

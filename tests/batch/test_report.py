@@ -125,3 +125,18 @@ def test_it_works_in_a_browser(tmp_path: Path, benchmark: ModuleType) -> None:
         assert benchmark.check(browser, page)[0] == []
         browser.open(tmp_path / "broken.html")
         assert any("Security Policy" in complaint for complaint in browser.complaints())
+
+
+def test_figures_that_are_no_numbers_leave_the_page_whole(tmp_path: Path) -> None:
+    """A manifest and a metrics.json are files that anyone may have written."""
+    with batch_in(tmp_path) as manifest:
+        [plan] = manifest.plans()
+        for folder, metrics in (("mini/huge", '{"faces": 1' + 400 * "0" + "}"), ("mini/nan", None)):
+            job = manifest.claim(plan)
+            assert job is not None
+            manifest.set_folder(job, folder)
+            manifest.finish(job, 1.0, 1.0, "made", metrics)
+        (tmp_path / "mini" / "nan").mkdir()
+        (tmp_path / "mini" / "nan" / "metrics.json").write_text('{"mesh": {"faces": NaN}}')
+        rows, _ = rows_of(write_report(manifest, plan))
+    assert [row["faces"] for row in rows] == [None] * 4
