@@ -54,6 +54,10 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
     out = user_path(args.out)
     folders, lost = gathered(args.runs)
     reference = gathered(args.reference)[0] if args.reference else []
+    if args.reference and not reference:
+        raise UsageError("--reference names no finished run: name folders of runs, or a batch that has some.")
+    if out.suffix.lower() == ".svg":
+        raise UsageError(f"{out} is where the plot would go: name the report, such as {out.with_suffix('.json')}.")
     check_writable(out)
     prompts = load_prompt_list(args.prompts) if args.prompts else []
     evaluator = evaluator_of(args.model)
@@ -69,6 +73,8 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
         keep_features=bool(reference),
     )
 
+    theirs = measures.features_of(reference) if reference else None  # what cannot be drawn is said before the scoring
+
     def measure(folder: Path, prompt: str, images: Tensor) -> dict[str, Any]:
         return {**measures(folder, prompt, images), "cost": cost_of(folder)}
 
@@ -78,8 +84,8 @@ def run_evaluate(args: argparse.Namespace, reporter: Reporter) -> int:
     )  # fmt: skip
     report["summary"].update(summary_of(report["runs"], report["summary"]["misses"]))
     report["gallery"] = {"kind": args.gallery, "texts": len(gallery)}
-    if reference:
-        report["distance"] = measures.distances(reference)
+    if theirs is not None and (distance := measures.distances(theirs)) is not None:
+        report["distance"] = distance
     write_json(out, report)
     plot = out.with_suffix(".svg")
     with replacing(plot) as temporary:

@@ -66,18 +66,21 @@ class Measures:
             found["t3bench"] = {**scores, "score": round(scores["score"], 4)}
         return found
 
-    def distances(self, reference: Sequence[Path]) -> dict[str, Any]:
-        """Fréchet and kernel distance of all renders to those of the runs in `reference`, on the evaluator's features
-        times the square root of their number, as JSON values. Raises Gen3DError where either side has fewer than two
-        images.
-        """
-        theirs = []
+    def features_of(self, reference: Sequence[Path]) -> Tensor:
+        """Features [N, D] of the held-out renders of one run or more. Raises Gen3DError where one cannot be drawn."""
+        parts = []
         for folder in reference:
             images, _ = render_run(folder, held_out_cameras())
-            theirs.append(self.evaluator.encode_images(images))
-        if not self.features or not theirs:
-            raise Gen3DError("A distance needs at least one run that could be drawn on either side.")
-        first, second = (torch.cat(parts) * parts[0].shape[1] ** 0.5 for parts in (self.features, theirs))
+            parts.append(self.evaluator.encode_images(images))
+        return torch.cat(parts)
+
+    def distances(self, reference: Tensor) -> dict[str, Any] | None:
+        """Fréchet and kernel distance of all renders to others, on the evaluator's features times the square root of
+        their number, as JSON values; None where no run could be drawn. reference: [N, D], see `features_of`.
+        """
+        if not self.features:
+            return None
+        first, second = (part * reference.shape[1] ** 0.5 for part in (torch.cat(self.features), reference))
         few = min(len(first), len(second)) <= first.shape[1]
         return {
             "encoder": self.evaluator.name,

@@ -21,7 +21,7 @@ from gen3d.config.load import dump_config
 from gen3d.config.schema import RunConfig
 from gen3d.encoders.clip_mini import build_clip, save_clip
 from gen3d.encoders.tokenizer import WordTokenizer
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, UsageError
 from gen3d.evaluation.measures import mesh_of, summary_of
 from gen3d.evaluation.plot import plot_svg
 from gen3d.rendering.harmonics import color_to_sh
@@ -104,6 +104,18 @@ def test_a_batch_is_measured_with_all_its_jobs(weights: Path, tmp_path: Path) ->
     )
     assert (code, len(plain["runs"])) == (0, 2)
     assert "defects" not in plain["runs"][0]
+
+
+def test_what_would_lose_the_scores_is_said_before_the_scoring(weights: Path, tmp_path: Path) -> None:
+    run = str(write_run(tmp_path / "run", "a red disc"))
+    with pytest.raises(UsageError, match="where the plot would go"):
+        evaluate(weights, tmp_path / "report.svg", run)
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "lost"), "--gallery", "prompts", "--reference"]
+    with pytest.raises(Gen3DError, match=r"splats\.ply"):
+        evaluate(weights, tmp_path / "r.json", *arguments, str(tmp_path / "empty"))
+    code, report = evaluate(weights, tmp_path / "r.json", *arguments, run)
+    assert (code, len(report["failed"]), "distance" in report) == (1, 1, False)
 
 
 def test_a_broken_mesh_is_none_and_a_broken_manifest_a_sentence(tmp_path: Path) -> None:
