@@ -32,6 +32,9 @@ THIN_SHARE = 0.02
 SAMPLES = 20_000
 """Points on the surface at which the wall is measured: between two lies about 0.7 % of the diagonal of a cube."""
 
+MOST_PAIRS = 20_000_000
+"""Ordered pairs of such points that are looked at, at most: a gigabyte of them."""
+
 DEFECTS = ("holes", "floaters", "non_manifold", "thin", "inverted")
 
 
@@ -169,20 +172,35 @@ def _thin_share(
     a, b, c = vertices[faces[face]].transpose(1, 0, 2)
     points = a + (b - a) * spread[:, :1] + (c - a) * spread[:, 1:]
     unit = normals[face] / np.maximum(2 * areas[face, None], 1e-300)
-    spacing = np.sqrt(total / SAMPLES)
-    reach = np.hypot(THIN * diagonal, spacing)
-    pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
+    count, spacing, tree, reach = _reached(points, total, THIN * diagonal)
+    points, unit = points[:count], unit[:count]
+    pairs = tree.query_pairs(reach, output_type="ndarray")
     if not len(pairs):
         return 0.0
     one, other = pairs[:, 0], pairs[:, 1]
     offset = points[other] - points[one]
     opposite = (unit[one] * unit[other]).sum(1) < -0.7
-    thin = np.zeros(SAMPLES, bool)
+    thin = np.zeros(count, bool)
     for at, sign in ((one, 1.0), (other, -1.0)):
         depth = -sign * (offset * unit[at]).sum(1)  # how far behind the surface at this point the other lies
         side = np.sqrt(np.maximum((offset**2).sum(1) - depth**2, 0.0))
         thin[at[opposite & (depth > 0) & (depth < THIN * diagonal) & (side < spacing)]] = True
     return float(thin.mean())
+
+
+def _reached(points: np.ndarray, area: float, thin: float) -> tuple[int, float, cKDTree, float]:
+    """How many of the points are used, the distance between two of them on a surface of this area, their tree, and how
+    far around each to look: as many points as there may be pairs of. In a small body with a crumb far away, or in a
+    surface that is crumpled into a heap, all points are near all others, and their pairs would fill the memory.
+    """
+    count = len(points)
+    while True:
+        spacing = float(np.sqrt(area / count))
+        reach = float(np.hypot(thin, spacing))
+        tree = cKDTree(points[:count])
+        if tree.count_neighbors(tree, reach) <= MOST_PAIRS:
+            return count, spacing, tree, reach
+        count //= 2
 
 
 def _inside_out(vertices: np.ndarray, faces: np.ndarray, piece: np.ndarray) -> int:

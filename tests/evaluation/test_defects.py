@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from gen3d.evaluation import defects
 from gen3d.evaluation.defects import DEFECTS, geometry_defects
 
 
@@ -43,6 +44,16 @@ def test_a_missing_triangle_is_a_hole_and_a_seam_is_none() -> None:
         mesh.vertices[mesh.faces].reshape(-1, 3), np.arange(mesh.faces.size).reshape(-1, 3), process=False
     )
     assert found(seams) == set()
+
+
+def test_points_that_are_all_near_each_other_do_not_fill_the_memory() -> None:
+    """Of a small body with a crumb far away all pairs of points were looked at, which took gigabytes."""
+    spread = np.random.default_rng(0).random((defects.SAMPLES, 3)) * 0.001
+    count, spacing, tree, reach = defects._reached(spread, 6e-6, 0.01)
+    assert 1000 < count < defects.SAMPLES
+    assert tree.count_neighbors(tree, reach) <= defects.MOST_PAIRS
+    assert spacing == pytest.approx((6e-6 / count) ** 0.5)
+    assert found(joined(ball(0.01), ball(0.001, (3, 0, 0)))) >= {"floaters"}
 
 
 def test_a_crumb_floats_unless_it_touches() -> None:
