@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -154,10 +155,15 @@ def fetch_pictures(manifest: Manifest, plan: str, most: int = 1000) -> None:
             continue
         place, recipe, name = job.folder.rsplit("/", 2)
         try:
-            target.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             results = places.get(place) or places.setdefault(place, Results(place))
-            for file in FILES[:2]:
-                results.fetch_file(f"{recipe}/{name}/{file}", target / file)
+            # The folder appears with all its pictures: half of them, after a break, would never be completed.
+            with TemporaryDirectory(prefix=".", dir=target.parent) as partial:
+                for file in FILES[:2]:
+                    results.fetch_file(f"{recipe}/{name}/{file}", Path(partial) / file)
+                target.mkdir()
+                for path in Path(partial).iterdir():
+                    path.replace(target / path.name)
         except (Gen3DError, OSError):
             return
         most -= 1

@@ -96,6 +96,35 @@ def test_pictures_of_runs_elsewhere_are_copied(tmp_path: Path) -> None:
     assert rows[0]["address"] == "memory://reports/mini/a@1"
 
 
+def test_pictures_that_were_copied_by_half_are_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    place = tmp_path / "place" / "mini" / "a@1"
+    place.mkdir(parents=True)
+    for name in ("preview.png", "turntable.mp4"):
+        (place / name).write_bytes(b"x")
+    whole = type(fsspec.filesystem("file")).get_file
+
+    def broken(self: object, path: str, target: str, **more: object) -> object:
+        if path.endswith(".mp4"):
+            raise OSError("the connection is lost")
+        return whole(self, path, target, **more)
+
+    with Manifest(tmp_path / "x.batch.sqlite") as manifest:
+        plan = manifest.plan([Spec("a: 1\n", "a chair", 1)], 1)
+        job = manifest.claim(plan)
+        assert job is not None
+        manifest.set_folder(job, f"file://{place}")
+        manifest.finish(job, 1.0, 1.0, "made")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(fsspec.filesystem("file")), "get_file", broken)
+            fetch_pictures(manifest, plan)
+        assert list((tmp_path / report.PICTURES).iterdir()) == []
+        fetch_pictures(manifest, plan)
+        [row] = rows_of(write_report(manifest, plan))[0]
+    assert row["files"] == 3
+
+
 def test_twenty_thousand_jobs_are_one_page(tmp_path: Path) -> None:
     with Manifest(tmp_path / "x.batch.sqlite") as manifest:
         plan = manifest.plan((Spec("a: 1\n", f"a chair {n}", 0) for n in range(20_000)), 1)
