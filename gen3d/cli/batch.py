@@ -102,6 +102,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("--workers is for processes of this machine; with --executor ray, name --max-in-flight")
     if args.executor == "local" and (args.address is not None or args.max_in_flight is not None):
         parser.error("--address and --max-in-flight are for a cluster: add --executor ray")
+    given = (args.cpus_per_job, args.gpus_per_job, args.memory_per_job)
+    if args.executor == "local" and given != (1.0, 0.0, 0.0):
+        parser.error("--cpus-per-job, --gpus-per-job and --memory-per-job are for a cluster: add --executor ray")
     check_range("max_in_flight", 1 if args.max_in_flight is None else args.max_in_flight, 1, 100_000)
     check_range("cpus_per_job", args.cpus_per_job, 0, 1024)
     check_range("gpus_per_job", args.gpus_per_job, 0, 64)
@@ -123,7 +126,9 @@ def _check_place(grid: Grid, args: argparse.Namespace) -> None:
         raise UsageError(
             "What is written to memory:// ends with the process that wrote it: choose another --out, such as a folder."
         )
-    Results(grid.out).check()
+    results = Results(grid.out)
+    if not args.dry_run:  # which writes nothing, not even to try whether it could
+        results.check()
 
 
 def _estimate(grid: Grid, path: Path, args: argparse.Namespace) -> int:

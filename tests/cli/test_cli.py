@@ -351,3 +351,15 @@ def test_a_dry_run_says_what_it_takes_and_makes_nothing(tmp_path: Path) -> None:
     assert "12 of 12 jobs are left" in answer.stdout
     assert "docs/representations.md" in answer.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["batch.yaml"]
+
+
+def test_a_dry_run_does_not_write_to_an_address_and_no_option_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "batch.yaml").write_text("prompts: [a chair]\n")
+    arguments = ["batch", str(tmp_path / "batch.yaml"), "--dry-run", "--manifest", str(tmp_path / "none.sqlite")]
+    assert main([*arguments, "--out", f"file://{tmp_path}/runs"]) == 0
+    assert "1 of 1 jobs are left" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["batch.yaml"]
+    assert main([*arguments, "--gpus-per-job", "1"]) == 2
+    assert "add --executor ray" in capsys.readouterr().err
