@@ -236,8 +236,11 @@ class _Drive:
         if due is None:
             return 0.0 if self._waits_for_others() else None
         if due == 0.0 and not self.idle:
-            room = self.cluster.max_in_flight or self.room
-            while len(self.busy) + len(self.starting) < room and len(self.starting) < 64:
+            room = (self.cluster.max_in_flight or self.room) - len(self.busy)
+            if len(self.starting) < min(room, 64):
+                # No more workers than jobs: each loads its models, and makes a cluster grow that grows by itself.
+                room = min(room, 64, self.manifest.counts(self.work.plan)["todo"])
+            while len(self.starting) < room:
                 worker = self.actor.remote(*self.arguments)
                 self.starting[worker.ready.remote()] = worker
         return due

@@ -170,6 +170,28 @@ def test_a_batch_on_a_cluster_is_stopped_and_limited(tmp_path: Path, cluster: An
         assert manifest.counts(plan)["todo"] == 1
 
 
+class Counted(Moody):
+    """Leaves a file for every worker that began."""
+
+    def __init__(self, out: str, command: str) -> None:
+        super().__init__(out, command)
+        (self.out / f"{os.getpid()}.worker").touch()
+
+    def make(self, assignment: Assignment, stop: StopFlag) -> Outcome:
+        time.sleep(3.0)  # in which all workers that were asked for can begin
+        return super().make(assignment, stop)
+
+
+@pytest.mark.slow
+def test_there_are_no_more_workers_than_jobs(tmp_path: Path, cluster: Any) -> None:
+    with Manifest(tmp_path / "m.sqlite") as manifest, StopFlag() as stop:
+        plan = manifest.plan([Spec("steps: 1\n", "a", 0)], 1)
+        executor = RayCluster(resources=Resources(0.1), max_in_flight=4, factory=Counted)
+        executor.run(manifest, Work.of(manifest, plan, str(tmp_path), "x", Limits()), stop)
+        assert manifest.counts(plan)["done"] == 1
+        assert len(list(tmp_path.glob("*.worker"))) == 1
+
+
 @pytest.mark.slow
 def test_a_raylet_dies_and_the_batch_completes_to_the_same_bytes(tmp_path: Path, cluster: Any, s3: Any) -> None:
     """The second machine goes away when both have saved a checkpoint; its job goes on from there on the first one."""
