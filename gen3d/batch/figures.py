@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,12 @@ def parsed_figures(text: str | None) -> dict[str, Any]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder and below it."""
-    return sum(os.path.getsize(path) for path in folder.glob("**/*") if path.is_file())
+    """Bytes of the files in a folder and below it; a run that is at work may remove one meanwhile."""
+    size = 0
+    for path in folder.glob("**/*"):
+        with suppress(OSError):
+            size += os.path.getsize(path) if path.is_file() else 0
+    return size
 
 
 def _numbers(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from gen3d.assets.asset import SHEET_COLUMNS
 from gen3d.batch import report
+from gen3d.batch.figures import figures_of
 from gen3d.batch.manifest import Manifest, Spec
 from gen3d.batch.report import COLUMNS, fetch_pictures, write_report
 
@@ -94,6 +95,20 @@ def test_pictures_of_runs_elsewhere_are_copied(tmp_path: Path) -> None:
     assert (tmp_path / str(rows[0]["folder"]) / "preview.png").read_bytes() == b"sheet"
     assert (rows[0]["files"], rows[1]["files"]) == (1, 0)
     assert rows[0]["address"] == "memory://reports/mini/a@1"
+
+
+def test_a_file_that_goes_away_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("0.safetensors", "metrics.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    real = os.path.getsize
+
+    def removed_by_the_run(path: Path) -> int:
+        if path.suffix == ".safetensors":
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(os.path, "getsize", removed_by_the_run)
+    assert figures_of(tmp_path)["disk"] == 2
 
 
 def test_pictures_that_were_copied_by_half_are_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
