@@ -36,7 +36,7 @@ def make_page(folder: Path, jobs: int) -> Path:
     frames = np.broadcast_to(shades[:, None, None, None], (8, 96, 96, 3)).copy()
     write_video(run / "turntable.mp4", frames, 8)
     with Manifest(folder / "made-up.batch.sqlite") as manifest:
-        specs = (Spec(f"steps: {n % 3}\n", f"a chair with {n} legs", n % 7, f"kind {n % 3}") for n in range(jobs))
+        specs = (Spec(f"steps: {n % 3}\n", f"a chair with {n} legs", n % 12, f"kind {n % 3}") for n in range(jobs))
         plan = manifest.plan([*specs, Spec("steps: 1\n", "</script><img src=x onerror=alert(1)>", 1, "<b>odd</b>")], 1)
         for number in range(jobs * 9 // 10):
             job = manifest.claim(plan)
@@ -86,6 +86,9 @@ def check_order(browser: Browser, wrong: Findings) -> None:
     wrong.expect(len(falling) > 0 and falling == sorted(falling, reverse=True), "Enter on a heading does not turn it")
     where = browser.value("document.querySelector('[aria-sort]').innerText.trim()")
     wrong.expect(str(where).startswith("CLIP score"), f"'{where}' is said to be sorted by")
+    browser.click("by-seed")
+    seeds = browser.value("[...document.querySelectorAll('#jobs tbody tr')].map(r => Number(r.cells[4].textContent))")
+    wrong.expect(len(set(seeds)) > 2 and seeds == sorted(seeds), "seeds are not sorted as numbers")
     browser.click("by-number")
 
 

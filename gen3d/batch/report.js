@@ -33,7 +33,9 @@ function compare(one, other) {
   const a = of(one, order.by), b = of(other, order.by);
   if (a === b) return of(one, "number") - of(other, "number");
   if (a === null || b === null) return a === null ? 1 : -1;  // what was not measured comes last, both ways
-  const rising = typeof a === "number" ? a - b : a < b ? -1 : 1;
+  // Seeds are texts of digits, as a number would lose some of them: the longer one is the larger.
+  const longer = order.by === "seed" ? a.length - b.length : 0;
+  const rising = typeof a === "number" ? a - b : longer || (a < b ? -1 : 1);
   return order.falling ? -rising : rising;
 }
 
