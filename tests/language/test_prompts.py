@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen3d.errors import UsageError
-from gen3d.language.prompts import MAX_PROMPT_LENGTH, check_prompt, load_prompt_list
+from gen3d.language.prompts import MAX_LIST_BYTES, MAX_PROMPT_LENGTH, check_prompt, load_prompt_list
 from gen3d.runtime.files import MAX_SLUG_LENGTH, slugify
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -89,7 +89,7 @@ def test_prompt_list_skips_comments(tmp_path: Path) -> None:
         (b"# nothing\n", "holds no prompt"),
         (b"a chair\na \x07 bell\n", "line 2: The prompt contains"),
         (b"a chair\n\xff\xfe\n", r"not UTF-8 text \(line 2\)"),
-        (b"x" * 1_000_001, "larger than 1,000,000 bytes"),
+        (b"a chair\n" * (MAX_LIST_BYTES // 8 + 1), "larger than 64,000,000 bytes"),
     ],
 )
 def test_bad_prompt_lists_are_refused(tmp_path: Path, data: bytes, message: str) -> None:

@@ -113,7 +113,7 @@ def test_a_coarse_view_is_the_object_under_its_camera(corpus: Corpus, tiny_prior
 def test_a_field_without_a_surface_gives_empty_views(tiny_prior: ShapePrior) -> None:
     far = torch.zeros(1, tiny_prior.code_size)
     distances = tiny_prior.distance_grid
-    tiny_prior.distance_grid = lambda code, size: torch.ones(size, size, size)  # type: ignore[method-assign]
+    tiny_prior.distance_grid = lambda code, size, field: torch.ones(size, size, size)  # type: ignore[method-assign]
     try:
         views = coarse_views(tiny_prior, far, orbit(torch.zeros(2), 0.0, 16))
     finally:
