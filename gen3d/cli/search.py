@@ -57,7 +57,7 @@ def run_search(args: argparse.Namespace, reporter: Reporter) -> int:
         write_png(sheet, result.sheet())
         reporter.note(f"Wrote {sheet}.")
     if args.json:
-        print(json_text(result.as_json(), indent=1, ensure_ascii=False))
+        print(json_text(result.as_json(), indent=1))
     else:
         print(printable(f"{result.query}: the nearest of {result.total:,} assets, by {result.encoder}"))
         print_rich(_table(result))

@@ -7,6 +7,7 @@ the CLIP that it was aligned with (`clip.safetensors`, `clip_vocab.json`) or its
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,19 @@ def load_trained(folder: Path, device: torch.device | str = "cpu") -> AlignedEnc
         raise Gen3DError(f"In '{folder}' is a '{kind}', which makes shapes of text but embeds none.")
     fingerprint = file_digest(folder / ENCODER_NAME)
     model = _built(folder, lambda: _NETWORKS[kind](details)).to(device)
-    encoder: AlignedEncoder = _ENCODERS[kind](folder, model, details, fingerprint, device)
+    try:
+        encoder: AlignedEncoder = _ENCODERS[kind](folder, model, details, fingerprint, device)
+        if not 0 < encoder.logit_scale < math.inf:
+            raise ValueError(f"its scale is {encoder.logit_scale}")
+    except (KeyError, ValueError, TypeError) as error:
+        path = folder / ENCODER_NAME
+        raise Gen3DError(f"The encoder '{path}' cannot be read ({_lacking(error)}): train it again.") from None
     return encoder
+
+
+def _lacking(error: Exception) -> str:
+    """What is wrong by an error; a KeyError says the name alone."""
+    return f"it does not say its {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
 
 
 def load_voxel_maker(folder: Path) -> tuple[VoxelMaker, WordTokenizer]:

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 FOLDER_NAME = ".gen3d-index"
 LEFT_OUT_NAME = "left_out.json"
+NO_MEMORY = "There is not enough memory to read it."
+"""Why an asset is left out this time, but tried again the next time."""
+
 SAVE_EVERY = 64
 """Assets after which a part is written: what an interrupted indexing loses at most."""
 
@@ -127,12 +130,13 @@ class Index:
 
     def _write_left_out(self) -> None:
         path = self.store.folder / LEFT_OUT_NAME
-        if not self._left_out and not path.is_file():
+        reasons = {key: reason for key, reason in self._left_out.items() if reason != NO_MEMORY}
+        if not reasons and not path.is_file():
             return
         with suppress(OSError):  # it only spares the next update the same attempts
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
-                temporary.write_text(json_text({"version": __version__, "reasons": self._left_out}), "utf-8")
+                temporary.write_text(json_text({"version": __version__, "reasons": reasons}), "utf-8")
 
 
 def index_folder(where: Path) -> Path:
@@ -149,10 +153,12 @@ def _feature_of(item: Item, encoder: AlignedEncoder) -> list[float] | str:
         feature: list[float] = embed_shape(encoder, item.shape()).tolist()
     except Gen3DError as error:
         return printable(error)
-    except MemoryError:
-        return "There is not enough memory to read it."
+    except (MemoryError, torch.OutOfMemoryError):
+        return NO_MEMORY
     except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:  # of what no reader foresaw
         logger.debug("an asset cannot be embedded", exc_info=True)
+        if "DefaultCPUAllocator" in str(error):  # PyTorch has no class of its own for this
+            return NO_MEMORY
         return f"It cannot be drawn ({type(error).__name__}: {printable(' '.join(str(error).split()), 200)})."
     return feature
 

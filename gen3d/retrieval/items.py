@@ -146,13 +146,17 @@ def _key_of(where: Path, name: str) -> tuple[str, list[Path]]:
 
 
 def content_key(path: Path) -> tuple[str, list[Path]]:
-    """The key of what a file holds and of what the files hold that it names, with all of these. Raises OSError where
-    the file itself cannot be read.
+    """The key of what a file holds and of what the files hold that it names, with all of these.
+
+    The end of its name counts, too: it says how the content is read. Raises OSError where the file itself cannot be
+    read.
     """
-    digest, files = hashlib.sha256(), [path]
+    digest, files = hashlib.sha256(path.suffix.lower().encode("utf-8", "backslashreplace")), [path]
     for file in files:  # which grows: the materials of an OBJ name pictures in their turn
         if file == path or file.is_file():
-            files += [other for other in _digest(file, digest) if other not in files][: MAX_NAMED - len(files)]
+            content = hashlib.sha256()
+            files += [other for other in _digest(file, content) if other not in files][: MAX_NAMED - len(files)]
+            digest.update(content.digest())
     return digest.hexdigest()[:32], files
 
 
@@ -172,7 +176,6 @@ def _digest(path: Path, digest: Any) -> list[Path]:
             tail = text[cut:][-_LONGEST_LINE:]
     if pattern is not None:
         names += pattern.findall(tail)
-    digest.update(b"end")
     return [_named(path.parent, name.decode("utf-8", "replace")) for name in dict.fromkeys(names)]
 
 
@@ -218,7 +221,7 @@ def _asset_names(where: Path, below: str = "") -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if below.count("/") < MAX_DEPTH:
                 yield from _asset_names(where, f"{below}{entry.name}/")
-        elif entry.name == PARTS_NAME or (suffix in READABLE and suffix != ".json"):
+        elif entry.is_file() and (entry.name == PARTS_NAME or (suffix in READABLE and suffix != ".json")):
             yield f"{below}{entry.name}"
 
 

@@ -4,7 +4,7 @@
 
 A key stands for the content that was embedded, so one that two writers add at once has the same embedding in both
 parts, and any union of parts is right. A part is removed only after a part was written that holds all of its keys, so a
-reader misses nothing: it lists the folder again where a part has gone. Nobody needs a lock, on a network disk neither.
+reader misses nothing: it lists the folder again where a part has gone. Nobody needs a lock.
 """
 
 from __future__ import annotations

@@ -181,7 +181,10 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] |
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the user's umask has it; safetensors would let nobody else read it
             save_file(tensors, temporary, dict(metadata) if metadata else None)
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise Gen3DError(
             f"The file '{path}' cannot be written ({_reason(error)}): check the folder's permissions and the space "

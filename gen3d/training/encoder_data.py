@@ -149,8 +149,9 @@ class EncoderData:
 
     def frozen(self, clip: ViewAveragedClip, folder: Path, reporter: Reporter) -> Frozen:
         """What a frozen CLIP says of all views and captions, from the files in `folder` where they are of the same."""
-        ids = [record.id for record in self.records]
-        views = _kept(folder, "views", [clip.fingerprint, ids], lambda: self._view_features(clip, reporter))
+        # One view of each object tells renders that were made anew; all of them would take seconds to read.
+        seen = hashlib.sha256(np.ascontiguousarray(self._views[self.rows, 0]).tobytes()).hexdigest()
+        views = _kept(folder, "views", [clip.fingerprint, seen], lambda: self._view_features(clip, reporter))
         texts = _kept(folder, "texts", [clip.fingerprint, self.captions], lambda: self._text_features(clip, reporter))
         return Frozen(views, texts)
 

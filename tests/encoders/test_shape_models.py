@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -16,7 +18,9 @@ from gen3d.encoders.clip_network import ClipNetwork
 from gen3d.encoders.conditional_flow import ConditionalFlow, FlowSizes
 from gen3d.encoders.point_encoder import PointEncoder, PointSizes, farthest_points
 from gen3d.encoders.text2shape import Text2Shape, Text2ShapeSizes, VoxelCritic, VoxelGan, VoxelGenerator
+from gen3d.encoders.trained import load_trained, save_encoder
 from gen3d.encoders.view_transformer import ViewTransformer, ViewTransformerSizes
+from gen3d.errors import Gen3DError
 from gen3d.training import losses
 
 VISION = {"layers": 2, "width": 16, "patch_size": 8, "image_size": 16, "head_width": 8}
@@ -32,6 +36,21 @@ def seeded() -> None:
 
 def tower(features: int = 8) -> ViewTransformer:
     return ViewTransformer(ViewTransformerSizes(**VISION), features)
+
+
+@pytest.mark.parametrize("details", [{}, {"scale": "NaN"}, {"scale": -1.0}, {"scale": 14.0}, {"scale": [1]}])
+def test_an_encoder_whose_file_lacks_what_it_needs_is_refused_by_name(
+    details: dict[str, object], tmp_path: Path
+) -> None:
+    sizes = {"features": 8, "sizes": VISION}
+    path = save_encoder(tmp_path, "duoduo", tower(), sizes | details)
+    with pytest.raises(Gen3DError, match=re.escape(f"The encoder '{path}' cannot be read (")):
+        load_trained(tmp_path)
+
+
+def test_a_whole_encoder_is_read(tmp_path: Path) -> None:
+    save_encoder(tmp_path, "duoduo", tower(), {"features": 8, "sizes": VISION, "scale": 14.0, "mean": 0.5, "std": 0.2})
+    assert load_trained(tmp_path).logit_scale == 14.0
 
 
 def learns(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,30 @@ def test_a_key_is_made_of_all_content_and_of_nothing_else(tmp_path):
     assert content_key(tmp_path / "b" / "x.obj")[0] != key
     (tmp_path / "a" / "m.mtl").unlink()
     assert content_key(path)[0] not in (key, content_key(tmp_path / "b" / "x.obj")[0])
+
+
+def test_a_key_tells_files_that_are_read_in_another_way(tmp_path):
+    for name in ("a.glb", "A.GLB", "b.ply"):
+        (tmp_path / name).write_bytes(b"the same")
+    one, same, other = (content_key(tmp_path / name)[0] for name in ("a.glb", "A.GLB", "b.ply"))
+    assert one == same != other
+    # Where one file ends and the next begins counts, too.
+    for name, first, second in (("x", b"mtllib m.mtl\nv", b"newmtl"), ("y", b"mtllib m.mtl\nvn", b"ewmtl")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "o.obj").write_bytes(first)
+        (tmp_path / name / "m.mtl").write_bytes(second)
+    assert content_key(tmp_path / "x" / "o.obj")[0] != content_key(tmp_path / "y" / "o.obj")[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_no_asset(tmp_path, make_mesh):
+    make_mesh(tmp_path / "a.glb", "cube", "red")
+    os.mkfifo(tmp_path / "pipe.ply")  # reading it would wait for a writer without an end
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.glb").symlink_to(tmp_path / "folder")
+    (tmp_path / "other.glb").symlink_to(tmp_path / "a.glb")
+    found = find_items(tmp_path, Catalogue(tmp_path / "files.json", tmp_path))
+    assert [item.name for item in found] == ["a.glb", "other.glb"]
 
 
 def test_files_are_read_again_only_when_they_or_what_they_name_changed(tmp_path, monkeypatch):

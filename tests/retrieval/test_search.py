@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import gen3d
 from gen3d.cli import main
 from gen3d.errors import UsageError
 from gen3d.retrieval import index as index_module
+from gen3d.retrieval import search as search_module
 from gen3d.retrieval.index import FOLDER_NAME, Index
 from gen3d.retrieval.search import classify, search
 from gen3d.runtime.progress import LogReporter
@@ -72,6 +74,32 @@ def test_a_broken_file_is_left_out_by_name_and_not_read_again(shelf, encoder, mo
     monkeypatch.setattr(index_module, "__version__", "next")
     search("a ball", shelf, encoder=encoder)
     assert [item.name for item in tried] == ["cut.glb", "empty.ply"]
+
+
+def test_what_there_was_no_memory_for_is_tried_again(shelf, encoder, monkeypatch):
+    embed = index_module.embed_shape
+    errors = [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+    for error in errors:
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(index_module, "embed_shape", fail)
+        left_out = search("a ball", shelf, encoder=encoder).left_out
+        assert len(left_out) == 4
+        assert all("not enough memory" in sentence for sentence in left_out)
+    monkeypatch.setattr(index_module, "embed_shape", embed)
+    result = search("a ball", shelf, encoder=encoder)
+    assert len(result) == 4
+    assert not result.left_out
+
+
+def test_names_of_any_bytes_are_printed_as_json(shelf, encoder, capsys, monkeypatch):
+    os.rename(shelf / "a.glb", os.fsencode(shelf) + b"/\xff.glb")
+    monkeypatch.setattr(search_module, "load_encoder", lambda *_, **__: encoder)
+    assert main(["search", "a ball", str(shelf), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert len(json.loads(printed.encode("ascii"))["hits"]) == 4
 
 
 def test_an_interrupted_indexing_keeps_what_it_did(shelf, encoder, monkeypatch):

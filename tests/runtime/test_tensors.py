@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -182,6 +183,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / "file").write_text("in the way of a folder")
     with pytest.raises(Gen3DError, match=r"The file '.*' cannot be written \(.*\): check the folder's permissions"):
         save_state(tmp_path / "file" / "state.safetensors", {})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
+def test_files_have_the_permissions_of_any_other_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save_tensors(tmp_path / "weights.safetensors", {"a": torch.ones(2)})
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain", "weights.safetensors")]
+    assert modes[0] == modes[1]
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:

@@ -189,6 +189,10 @@ def test_features_of_the_frozen_clip_are_computed_once(shapes, tmp_path):
     second = EncoderData(shapes).frozen(clip, tmp_path, Stages())
     assert torch.equal(first.views, second.views)
     assert len(stages) == 2
+    redrawn = EncoderData(shapes)
+    redrawn.__dict__["_views"] = 255 - np.asarray(shapes.array("views"))
+    assert not torch.equal(redrawn.frozen(clip, tmp_path, Stages()).views, first.views), "they are of other renders"
+    stages.pop()
     raw = EncoderData(shapes, enriched=False)
     assert len(raw.frozen(clip, tmp_path, Stages()).texts) == len(raw.captions) == 10
     assert len(stages) == 3  # other captions of the same views
