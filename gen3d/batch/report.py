@@ -150,6 +150,8 @@ def fetch_pictures(manifest: Manifest, plan: str, most: int = 1000) -> None:
             return
         if job.state != "done" or job.folder is None or not is_remote(job.folder):
             continue
+        if not job.id.isalnum() or job.folder.count("/") < 2:  # a manifest that somebody else wrote
+            continue
         target = manifest.path.parent / PICTURES / job.id
         if target.exists():
             continue

@@ -93,6 +93,8 @@ def run_sheet(args: argparse.Namespace, reporter: Any) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         found = read_sources([user_path(source) for source in args.sources], Path(scratch))
         jobs = [job for job in found.jobs if not args.names or set(args.names) & set(job.nouns)]
+        if not jobs and not args.names:
+            raise UsageError(f"There is no object to draw: {found.failures[0] if found.failures else 'it is empty.'}")
         if not jobs:
             raise UsageError(f"No object of the sources is called {' or '.join(args.names)}.")
         drawn = sorted(random.Random(args.seed).sample(jobs, min(args.count, len(jobs))), key=lambda job: job.category)

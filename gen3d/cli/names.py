@@ -11,7 +11,7 @@ from gen3d.runtime.paths import packaged_weights
 
 CONCEPTS_FILE = "prior_concepts.json"
 KINDS = (
-    "animal", "person", "plant", "food", "clothing", "furniture", "vehicle", "building", "musical instrument",
+    "person", "animal", "plant", "food", "clothing", "furniture", "vehicle", "building", "musical instrument",
     "container", "tool", "device", "furnishing", "structure",
 )  # fmt: skip
 """Kinds under which names are shown; a name is of the first that it is."""

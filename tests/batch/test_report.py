@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -109,6 +110,27 @@ def test_a_file_that_goes_away_meanwhile_is_not_counted(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os.path, "getsize", removed_by_the_run)
     assert figures_of(tmp_path)["disk"] == 2
+
+
+def test_a_forged_manifest_writes_nowhere_else(tmp_path: Path) -> None:
+    place = tmp_path / "place" / "mini" / "a@1"
+    place.mkdir(parents=True)
+    for name in ("preview.png", "turntable.mp4"):
+        (place / name).write_bytes(b"x")
+    out = tmp_path / "out"
+    out.mkdir()
+    with Manifest(out / "x.batch.sqlite") as manifest:
+        plan = manifest.plan([Spec("a: 1\n", "a chair", 0, "draft"), Spec("a: 1\n", "a table", 0, "draft")], 1)
+        for address in (f"file://{place}", "file://nowhere"):
+            job = manifest.claim(plan)
+            assert job is not None
+            manifest.set_folder(job, address)
+            manifest.finish(job, 1.0, 1.0, "made")
+        with sqlite3.connect(manifest.path) as database:
+            database.execute("UPDATE jobs SET id = '../../escaped' WHERE folder LIKE '%a@1'")
+        fetch_pictures(manifest, plan)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "place"]
+    assert len(list((out / report.PICTURES).iterdir())) == 1  # of the job whose name is its own
 
 
 def test_pictures_that_were_copied_by_half_are_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

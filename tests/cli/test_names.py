@@ -25,6 +25,7 @@ def test_a_word_finds_names_kinds_and_synonyms() -> None:
     assert matching("dog", names) == ["bulldog"]
     assert kind_of("angle grinder") != "food"
     assert kind_of("oak chair") == "furniture"
+    assert kind_of("standing man") == "person"
 
 
 def test_a_word_that_finds_nothing_is_told_with_near_names(capsys: pytest.CaptureFixture[str]) -> None:
