@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def load_trained(folder: Path, device: torch.device | str = "cpu") -> AlignedEnc
     fingerprint = file_digest(folder / ENCODER_NAME)
     model = _built(folder, lambda: _NETWORKS[kind](details)).to(device)
     try:
-        encoder: AlignedEncoder = _ENCODERS[kind](folder, model, details, fingerprint, device)
+        encoder: AlignedEncoder = _ENCODERS[kind](Trained(folder, model, details, fingerprint, device))
         if not 0 < encoder.logit_scale < math.inf:
             raise ValueError(f"its scale is {encoder.logit_scale}")
     except (KeyError, ValueError, TypeError) as error:
@@ -98,34 +99,45 @@ def load_text2shape(folder: Path) -> tuple[Text2Shape, WordTokenizer]:
     return _of_kind(folder, "text2shape", Text2Shape), WordTokenizer.load(folder / WORDS_NAME)
 
 
-class MultiViewEncoder:
+@dataclass(frozen=True)
+class Trained:
+    """What a folder of `save_encoder` holds: the network on a device, and what its file says of it."""
+
+    folder: Path
+    model: Any
+    details: Mapping[str, Any]
+    fingerprint: str
+    device: torch.device | str
+
+
+class _BesideClip:
+    """What the encoders have in common that are aligned with a frozen CLIP, which embeds their texts."""
+
+    def __init__(self, made: Trained) -> None:
+        self.model, self.fingerprint = made.model, made.fingerprint
+        self.clip = ViewAveragedClip.of_folder(clip_folder(made.folder), made.device)
+        self.logit_scale = float(made.details["scale"])
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return self.clip.embed_text(texts)
+
+
+class MultiViewEncoder(_BesideClip):
     """DuoduoCLIP: a transformer over all views, aligned with a CLIP's frozen texts and pictures."""
 
     reads: Reads = "views"
     name = "gen3d-duoduo"
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Any,
-        details: Mapping[str, Any],
-        fingerprint: str,
-        device: torch.device | str,
-    ) -> None:
-        self.model, self.fingerprint = model, fingerprint
-        self.clip = ViewAveragedClip.of_folder(clip_folder(folder), device)
-        self.logit_scale = float(details["scale"])
-        self.dimension, self.image_size = int(details["features"]), self.tower.image_size
-        self._pixels = tuple(float(value) for value in (details["mean"], details["std"]))
+    def __init__(self, made: Trained) -> None:
+        super().__init__(made)
+        self.dimension, self.image_size = int(made.details["features"]), self.tower.image_size
+        self._pixels = tuple(float(made.details[name]) for name in ("mean", "std"))
 
     @property
     def tower(self) -> ViewTransformer:
         """The transformer of the views."""
         tower: ViewTransformer = self.model
         return tower
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        return self.clip.embed_text(texts)
 
     def embed_views(self, images: Tensor) -> Tensor:
         """Unit features [B, D] of views [B, V, H, W, 3] in 0..1, differentiable."""
@@ -154,27 +166,15 @@ class AlignEncoder(MultiViewEncoder):
         return F.normalize(self.model.texts(self.clip.embed_text(texts)), dim=-1)
 
 
-class CloudEncoderOfPoints:
+class CloudEncoderOfPoints(_BesideClip):
     """OpenShape: coloured points, aligned with a CLIP's frozen texts and pictures."""
 
     reads: Reads = "cloud"
     name = "gen3d-openshape"
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Any,
-        details: Mapping[str, Any],
-        fingerprint: str,
-        device: torch.device | str,
-    ) -> None:
-        self.model, self.fingerprint = model, fingerprint
-        self.clip = ViewAveragedClip.of_folder(clip_folder(folder), device)
-        self.logit_scale = float(details["scale"])
-        self.dimension, self.image_size = model.sizes.features, self.clip.image_size
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        return self.clip.embed_text(texts)
+    def __init__(self, made: Trained) -> None:
+        super().__init__(made)
+        self.dimension, self.image_size = self.model.sizes.features, self.clip.image_size
 
     def embed_pictures(self, images: Tensor) -> Tensor:
         return self.clip.embed_pictures(images)
@@ -192,17 +192,10 @@ class VoxelEncoderOfText2Shape:
     name = "gen3d-text2shape"
     image_size = 64
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Any,
-        details: Mapping[str, Any],
-        fingerprint: str,
-        device: torch.device | str,
-    ) -> None:
-        self.model, self.fingerprint, self.device = model, fingerprint, device
-        self.tokenizer = WordTokenizer.load(folder / WORDS_NAME)
-        self.logit_scale, self.dimension = float(details["scale"]), 128
+    def __init__(self, made: Trained) -> None:
+        self.model, self.fingerprint, self.device = made.model, made.fingerprint, made.device
+        self.tokenizer = WordTokenizer.load(made.folder / WORDS_NAME)
+        self.logit_scale, self.dimension = float(made.details["scale"]), 128
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:

@@ -96,6 +96,17 @@ class TrainingState(Generic[Model]):
     def path(self) -> Path:
         return self.folder / STATE_NAME
 
+    def descend(self, losses: Mapping[str, Tensor], running: dict[str, float]) -> None:
+        """A step of the optimiser down the sum of the losses, of a gradient of norm 1 at most; `running` takes in the
+        values as a moving average.
+        """
+        self.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        for name, value in losses.items():
+            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+
     def advance(self, seconds: float) -> None:
         """Counts a finished step, updates the moving average and saves now and then."""
         self.step += 1

@@ -106,12 +106,7 @@ def train_decoder(
             group["lr"] = LEARNING_RATE * cosine_rate(spent, state.step, warmup=100)
         distance, predicted = decoder.query(decoder.decode(shape, color, plane_dtype), points)
         losses = field_loss(distance, predicted, true_distance, true_color)
-        optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimizer.step()
-        for name, value in losses.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        state.descend(losses, running)
         state.advance(time.perf_counter() - began)
         if state.step % 10 == 0 or budget.spent(state) >= 1:
             done, total = budget.count(state)

@@ -171,12 +171,7 @@ def train_refiner(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * cosine_rate(spent, state.step, warmup=100)
         losses = crop_losses(refiner, crops, dtype)
-        optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(refiner.parameters(), 1.0)
-        optimizer.step()
-        for name, value in losses.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        state.descend(losses, running)
         state.advance(time.perf_counter() - began)
         if state.step % 10 == 0 or budget.spent(state) >= 1:
             done, total = budget.count(state)
