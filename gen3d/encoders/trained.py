@@ -31,7 +31,7 @@ from gen3d.errors import Gen3DError
 from gen3d.geometry.clouds import SurfaceCloud
 from gen3d.runtime.files import file_digest
 from gen3d.runtime.paths import packaged_weights
-from gen3d.runtime.tensors import load_weights, read_metadata, save_tensors
+from gen3d.runtime.tensors import check_shapes, load_weights, read_metadata, save_tensors, shapes_of
 
 ENCODER_NAME, WORDS_NAME = "encoder.safetensors", "encoder_vocab.json"
 
@@ -246,6 +246,8 @@ def _built(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
     path = folder / ENCODER_NAME
     state = {name: t.float() if t.is_floating_point() else t for name, t in load_weights(path).items()}
     try:
+        with torch.device("meta"):  # what a file says of its sizes takes no memory before its tensors have them
+            check_shapes(shapes_of(state), shapes_of(build().state_dict()), path)
         with torch.random.fork_rng(devices=[]):  # the weights that are drawn here do not matter
             model = build()
         model.load_state_dict(state)

@@ -48,6 +48,13 @@ def test_an_encoder_whose_file_lacks_what_it_needs_is_refused_by_name(
         load_trained(tmp_path)
 
 
+def test_sizes_that_the_tensors_do_not_have_take_no_memory(tmp_path: Path) -> None:
+    sizes = {**VISION, "width": 1 << 16, "head_width": 1 << 12}  # 64 GB a layer
+    save_encoder(tmp_path, "duoduo", tower(), {"features": 8, "sizes": sizes, "scale": 14.0, "mean": 0.5, "std": 0.2})
+    with pytest.raises(Gen3DError, match="has the shape"):
+        load_trained(tmp_path)
+
+
 def test_a_whole_encoder_is_read(tmp_path: Path) -> None:
     save_encoder(tmp_path, "duoduo", tower(), {"features": 8, "sizes": VISION, "scale": 14.0, "mean": 0.5, "std": 0.2})
     assert load_trained(tmp_path).logit_scale == 14.0
