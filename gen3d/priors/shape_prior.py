@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,13 +47,21 @@ def decoded_near(decoder: FieldDecoder, field: DecodedField, points: Tensor) -> 
 
     Farther than `DECODED_BAND` from the coarse surface they are those of the linear code.
     """
-    distances = sample_volume(field.distance, points)[0, :, 0]
+    distances, near = _coarse(field, points)
     colors = sample_volume(field.color, points)[0].clamp(0.02, 0.98)
-    near = torch.nonzero(distances.abs() < DECODED_BAND)[:, 0]
-    for some in near.split(_POINTS_AT_ONCE):
+    for some in near:
         found = decoder.query(field, points[:, some])
         distances[some], colors[some] = found[0][0], found[1][0]
     return distances, colors
+
+
+def _coarse(field: DecodedField, points: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """The linear code's distances [P] at `points` [1, P, 3], and the indices of those near enough to its surface for
+    the decoder to be asked, in parts of which each is asked at once.
+    """
+    distances = sample_volume(field.distance, points)[0, :, 0]
+    near = torch.nonzero(distances.abs() < DECODED_BAND)[:, 0]
+    return distances, near.split(_POINTS_AT_ONCE) if len(near) else ()
 
 
 @dataclass(frozen=True)
@@ -199,11 +208,9 @@ class ShapePrior:
         if field.refined is not None:
             distances = sample_volume(field.refined[:, :1], points)[0, :, 0]
             return distances.view(size, size, size).cpu()
-        distances = sample_volume(field.distance, points)[0, :, 0]
-        near = distances.abs() < DECODED_BAND
-        if bool(near.any()):
-            parts = [self.decoder.distance_at(field, chunk)[0] for chunk in points[:, near].split(_POINTS_AT_ONCE, 1)]
-            distances[near] = torch.cat(parts)
+        distances, near = _coarse(field, points)
+        for some in near:
+            distances[some] = self.decoder.distance_at(field, points[:, some])[0]
         return distances.view(size, size, size).cpu()
 
     @torch.no_grad()
